@@ -1,0 +1,1 @@
+"""What users write: freehold.toml (typed, annotated), and env.py, the only reader of the environment."""

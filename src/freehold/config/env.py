@@ -1,0 +1,66 @@
+"""The only reader of the environment: every variable Freehold looks at, with a sentence each.
+
+Nothing else in the package touches `os.environ`; a test proves it. Processes started by the native target get their
+settings through these same variables, so a container or a systemd unit can set them by hand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable: its name, what it does, and whether its value must never be shown."""
+
+    name: str
+    about: str
+    secret: bool = False
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("FREEHOLD_HOME", "Folder with the state of a stack (default: .freehold in the working directory)."),
+    Variable("FREEHOLD_CACHE", "Folder for models and built engines (default: the user's cache folder)."),
+    Variable("FREEHOLD_CONFIG", "Path of freehold.toml (default: freehold.toml in the working directory, where there is one)."),
+    Variable("DATABASE_URL", "PostgreSQL of your own; replaces the embedded one.", secret=True),
+    Variable("FREEHOLD_MIGRATION_DATABASE_URL", "Role that owns the tables and migrates them (default: DATABASE_URL).", secret=True),
+    Variable("FREEHOLD_READER_DATABASE_URL", "Read-only role that the query_database tool connects as.", secret=True),
+    Variable("REDIS_URL", "Redis or Valkey of your own; replaces the embedded one.", secret=True),
+    Variable("OPENAI_BASE_URL", "Any OpenAI-compatible endpoint; then no model server is started."),
+    Variable("OPENAI_API_KEY", "Key for OPENAI_BASE_URL.", secret=True),
+    Variable("FREEHOLD_MODEL", "Model name to ask the endpoint for, or a catalogue id (same as model.name)."),
+    Variable("HF_TOKEN", "Token for gated models on the model hub.", secret=True),
+    Variable("HF_ENDPOINT", "Base URL of a mirror of the model hub."),
+    Variable("HF_HUB_OFFLINE", "1: never ask the model hub."),
+    Variable("FREEHOLD_SERVER_URL", "Server that ask, chat, ingest and search talk to (default: the stack of this folder)."),
+    Variable("FREEHOLD_API_KEY", "API key that the command line sends to the server.", secret=True),
+    Variable("FREEHOLD_IDENTITY", "Set by the supervisor: marks a process as one of its own.", secret=False),
+    Variable("FREEHOLD_LLAMA_SERVER", "Path of a llama-server to use instead of fetching or building one."),
+    Variable("NO_COLOR", "Any value: plain output without colours."),
+    Variable("CI", "Any value: no prompts and no moving progress bars."),
+)
+
+_NAMES = frozenset(variable.name for variable in VARIABLES)
+
+
+def get(name: str, environ: Mapping[str, str] | None = None) -> str | None:
+    """The value of a declared variable, or None where it is unset or empty.
+
+    Raises:
+        KeyError: the variable is not declared in `VARIABLES`.
+    """
+    if name not in _NAMES:
+        raise KeyError(f"{name} is not declared in config/env.py")
+    return (os.environ if environ is None else environ).get(name) or None
+
+
+def is_secret(name: str) -> bool:
+    """Whether a declared variable holds a secret."""
+    return any(variable.name == name and variable.secret for variable in VARIABLES)
+
+
+def inherited(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment a child process starts with: ours, with `extra` on top."""
+    return {**os.environ, **(extra or {})}

@@ -1,0 +1,186 @@
+"""From files, environment and command line to one frozen `Settings`, remembering where every value came from.
+
+Later sources win: defaults, `freehold.toml`, environment, command line. Every error names the key, what was expected
+and the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from freehold.config import env
+from freehold.config.settings import Settings
+from freehold.core.errors import ConfigError
+
+#: Environment variable -> key it sets.
+FROM_ENVIRONMENT: Mapping[str, str] = {
+    "DATABASE_URL": "database.url",
+    "REDIS_URL": "redis.url",
+    "OPENAI_BASE_URL": "model.base_url",
+    "OPENAI_API_KEY": "model.api_key",
+    "FREEHOLD_MODEL": "model.name",
+    "FREEHOLD_READER_DATABASE_URL": "tools.sql.url",
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings and the origin of each key that is not a default, e.g. `{"server.port": "--port"}`."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    file: Path | None
+
+
+def load(
+    file: Path | None = None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Loaded:
+    """Read the configuration.
+
+    Args:
+        file: a freehold.toml; default `FREEHOLD_CONFIG`, else `freehold.toml` in `cwd` where there is one.
+        overrides: dotted key -> value from the command line, e.g. `{"server.port": 9000}`; None values are ignored.
+        environ: environment to read; default the process's own.
+        cwd: folder to look in; default the working directory.
+
+    Raises:
+        ConfigError: the file is missing or not TOML, or a key or value is wrong; all problems are listed.
+    """
+    path = _find(file, environ, cwd or Path.cwd())
+    tree: dict[str, Any] = _read(path) if path else {}
+    origins = {key: str(path) for key in _keys(tree)} if path else {}
+    for variable, key in FROM_ENVIRONMENT.items():
+        if value := env.get(variable, environ):
+            _set(tree, key, value)
+            origins[key] = f"${variable}"
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _set(tree, key, value)
+            origins[key] = "--" + key.split(".")[-1].replace("_", "-")
+    try:
+        settings = Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origins), hint="`freehold config show` prints every key with its value") from error
+    _check_combinations(settings, origins)
+    return Loaded(settings, origins, path)
+
+
+def rows(loaded: Loaded) -> list[tuple[str, str, str]]:
+    """Every key as (key, value, origin) for `config show`; secrets are shown as `********`."""
+    return [(key, value, loaded.origins.get(key, "default")) for key, value in _flatten(loaded.settings)]
+
+
+def _find(file: Path | None, environ: Mapping[str, str] | None, cwd: Path) -> Path | None:
+    chosen = file or (Path(named) if (named := env.get("FREEHOLD_CONFIG", environ)) else None)
+    if chosen:
+        if not chosen.is_file():
+            raise ConfigError(f"no configuration file at {chosen}", hint="check the path, or leave it out to use the defaults")
+        return chosen
+    usual = cwd / "freehold.toml"
+    return usual if usual.is_file() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _keys(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for name, value in tree.items():
+        found += _keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [f"{prefix}{name}"]
+    return found
+
+
+def _set(tree: dict[str, Any], key: str, value: object) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        nested = tree.setdefault(parent, {})
+        if not isinstance(nested, dict):
+            raise ConfigError(f"{parent}: expected a section ([{parent}]), got {nested!r}")
+        tree = nested
+    tree[last] = value
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        origin = next((origins[known] for known in (key, *origins) if known == key or known.startswith(key + ".")), None)
+        source = f" ({origin})" if origin else ""
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"{key}: no such key{source}{_nearest(key)}")
+        elif problem["type"] == "model_type":
+            lines.append(f"{key}: expected a section ([{key}]), got {problem['input']!r}{source}")
+        else:
+            shown = "" if _is_secret(key) else f", got {problem['input']!r}"
+            lines.append(f"{key}: {_lower(problem['msg'])}{shown}{source}")
+    return "\n".join(lines)
+
+
+def _lower(message: str) -> str:
+    message = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    return message if message.startswith("expected") else f"expected {message[:1].lower()}{message[1:]}"
+
+
+def _nearest(key: str) -> str:
+    parent, _, name = key.rpartition(".")
+    known = [candidate for candidate, _ in _flatten(Settings())]
+    siblings = sorted({k.removeprefix(f"{parent}.").split(".")[0] for k in known if not parent or k.startswith(f"{parent}.")})
+    close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.5)
+    if close:
+        return f'; did you mean "{f"{parent}." if parent else ""}{close[0]}"?'
+    elsewhere = [k for k in known if k.rsplit(".", 1)[-1] == name]
+    return f'; did you mean "{elsewhere[0]}"?' if elsewhere else f"; valid here: {', '.join(siblings)}"
+
+
+def _is_secret(key: str) -> bool:
+    return key.rsplit(".", 1)[-1] in {"url", "api_key"}
+
+
+def _flatten(section: BaseModel, prefix: str = "") -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            flat += _flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, SecretStr):
+            flat.append((f"{prefix}{name}", "********"))
+        elif isinstance(value, tuple):
+            flat.append((f"{prefix}{name}", "[" + ", ".join(f'"{item}"' for item in value) + "]"))
+        else:
+            flat.append((f"{prefix}{name}", "" if value is None else str(value)))
+    return flat
+
+
+def _check_combinations(settings: Settings, origins: Mapping[str, str]) -> None:
+    """Values that are each right but not together."""
+    if settings.knowledge.chunk_overlap >= settings.knowledge.chunk_size:
+        raise ConfigError(
+            f"knowledge.chunk_overlap: expected less than knowledge.chunk_size ({settings.knowledge.chunk_size}), "
+            f"got {settings.knowledge.chunk_overlap}"
+        )
+    if settings.server.auth == "none" and not settings.server.is_loopback:
+        raise ConfigError(
+            f'server.auth: "none" is allowed on loopback only, but server.host is {settings.server.host}',
+            hint='remove server.auth (keys are used then), or set server.host = "127.0.0.1"',
+        )
+    if settings.model.engine == "openai" and not settings.model.base_url:
+        raise ConfigError('model.base_url: needed when model.engine is "openai"', hint="set it, or OPENAI_BASE_URL")
+    if settings.server.port == settings.model.port and not settings.model.base_url and settings.server.host == settings.model.host:
+        raise ConfigError(f"model.port: expected another port than server.port ({settings.server.port})")

@@ -1,0 +1,204 @@
+"""What users write in `freehold.toml`, as frozen typed values. `example.toml` beside this file is its manual.
+
+Each section is one class; field docstrings are the reference. Loading, origins and error messages are in `load.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys refused, field docstrings kept as descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=False)
+
+
+class StackSection(Section):
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "freehold"
+    """Name shown by `freehold status`; lower-case letters, digits and hyphens."""
+    target: Literal["native"] = "native"
+    """Where the stack runs."""
+
+
+class ServerSection(Section):
+    host: str = "127.0.0.1"
+    """Address the agent server listens on. Anything but loopback demands API keys."""
+    port: Port = 8123
+    """Port of the agent server."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins that may call the API from a browser, e.g. ["http://localhost:3000"]."""
+    auth: Literal["auto", "none", "keys"] = "auto"
+    """Who may call: "none" (loopback only), "keys" (API keys), or "auto": none on loopback, keys elsewhere."""
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_urls(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            parts = urlsplit(origin)
+            if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path:
+                raise ValueError(f'expected an origin such as "http://localhost:3000", got "{origin}"')
+        return origins
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in LOOPBACK_HOSTS
+
+    @property
+    def needs_keys(self) -> bool:
+        return self.auth == "keys" or (self.auth == "auto" and not self.is_loopback)
+
+    @property
+    def url(self) -> str:
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(self.host, self.host)  # noqa: S104 - mapping, not binding
+        return f"http://{host}:{self.port}"
+
+
+class WorkerSection(Section):
+    count: PositiveInt = 1
+    """Worker processes."""
+    concurrency: PositiveInt = 10
+    """Runs one worker process executes at once."""
+    lease_seconds: Annotated[float, Field(ge=2, le=600)] = 12
+    """A worker that is silent this long loses its runs to another one."""
+    max_attempts: PositiveInt = 3
+    """A run whose worker died this many times ends as an error."""
+    drain_seconds: Seconds = 20
+    """How long a stopping worker may finish the steps it is in."""
+
+
+class AgentsSection(Section):
+    config: Path | None = None
+    """A langgraph.json to serve. Without it, ./langgraph.json where there is one, else the agent that Freehold ships."""
+    shipped: bool = True
+    """Serve the shipped agent ("assistant") beside the project's own graphs."""
+
+
+class ModelSection(Section):
+    engine: Literal["auto", "llama.cpp", "vllm", "openai"] = "auto"
+    """What serves the model. "auto": an endpoint where base_url is set, vLLM where an NVIDIA GPU is found, else llama.cpp."""
+    name: str = "auto"
+    """A catalogue id (`freehold models list`), the path of a GGUF file, or the endpoint's name for the model."""
+    base_url: str | None = None
+    """An OpenAI-compatible endpoint, e.g. "http://gpu-box:8000/v1". No model server is started then."""
+    api_key: SecretStr | None = None
+    """Key for base_url. Better given as OPENAI_API_KEY than written in a file."""
+    host: str = "127.0.0.1"
+    """Address of the model server we start."""
+    port: Port = 8000
+    """Port of the model server we start."""
+    context: Annotated[int, Field(ge=512)] | None = None
+    """Tokens of context for each conversation; default: what the model and memory allow, 8192 at most on CPU."""
+    parallel: PositiveInt = 2
+    """Conversations the model server decodes at once (llama.cpp slots)."""
+    threads: PositiveInt | None = None
+    """CPU threads for the model server; default: the number of physical cores."""
+    timeout_seconds: Seconds = 120
+    """A model call that is silent this long is given up."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _base_url_is_http(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise ValueError(f'expected a URL such as "http://127.0.0.1:11434/v1", got "{url}"')
+        return url.rstrip("/")
+
+
+class DatabaseSection(Section):
+    url: SecretStr | None = None
+    """PostgreSQL of your own with pgvector >= 0.8.4; replaces the embedded one. Better given as DATABASE_URL."""
+    pool_size: Annotated[int, Field(ge=2, le=500)] = 20
+    """Connections each server or worker process may hold."""
+
+
+class RedisSection(Section):
+    url: SecretStr | None = None
+    """Redis >= 7 or Valkey of your own; replaces the embedded one. Better given as REDIS_URL."""
+
+
+class KnowledgeSection(Section):
+    embedding_model: str = "all-minilm-l6-v2"
+    """Embedding model for documents and questions."""
+    chunk_size: Annotated[int, Field(ge=64, le=20000)] = 1024
+    """Characters in a chunk."""
+    chunk_overlap: Annotated[int, Field(ge=0)] = 128
+    """Characters that neighbouring chunks share."""
+    top_k: Annotated[int, Field(ge=1, le=100)] = 4
+    """Chunks a search returns."""
+    min_score: Annotated[float, Field(ge=-1, le=1)] = 0.3
+    """Cosine similarity under which a chunk counts as not relevant."""
+    max_file_mb: Annotated[float, Field(gt=0)] = 50
+    """Files larger than this are refused by ingest."""
+
+
+class SqlSection(Section):
+    url: SecretStr | None = None
+    """Read-only role that query_database connects as; default on the embedded Postgres: a role made for it."""
+    schemas: tuple[str, ...] = ("public",)
+    """Schemas whose tables may be read."""
+    row_limit: Annotated[int, Field(ge=1, le=10000)] = 100
+    """Rows a query returns at most."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 5
+    """Statement timeout."""
+
+
+class ToolsSection(Section):
+    enabled: tuple[Literal["search_knowledge_base", "calculate", "query_database", "current_time"], ...] = (
+        "search_knowledge_base",
+        "calculate",
+        "query_database",
+        "current_time",
+    )
+    """Tools the shipped agent gets."""
+    timeout_seconds: Seconds = 30
+    """A tool call that takes longer is ended and the model is told so."""
+    sql: SqlSection = SqlSection()
+
+
+class LimitsSection(Section):
+    model_calls: PositiveInt = 12
+    """Model calls in one run of the shipped agent."""
+    tool_calls: PositiveInt = 16
+    """Tool calls in one run of the shipped agent."""
+    output_tokens: PositiveInt = 1024
+    """Tokens of one answer."""
+    run_seconds: Seconds = 3600
+    """A run that takes longer ends as a timeout."""
+    request_body_mb: Annotated[float, Field(gt=0)] = 16
+    """Larger request bodies are refused."""
+
+
+class TelemetrySection(Section):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much is logged."""
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """"auto": text on a terminal, JSON elsewhere."""
+
+
+class Settings(Section):
+    """A whole `freehold.toml`."""
+
+    stack: StackSection = StackSection()
+    server: ServerSection = ServerSection()
+    worker: WorkerSection = WorkerSection()
+    agents: AgentsSection = AgentsSection()
+    model: ModelSection = ModelSection()
+    database: DatabaseSection = DatabaseSection()
+    redis: RedisSection = RedisSection()
+    knowledge: KnowledgeSection = KnowledgeSection()
+    tools: ToolsSection = ToolsSection()
+    limits: LimitsSection = LimitsSection()
+    telemetry: TelemetrySection = TelemetrySection()

@@ -1,0 +1,1 @@
+"""The nouns and their rules: assistant, thread, run, event, model, errors. No I/O."""
