@@ -121,7 +121,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
-        origin = next((origins[known] for known in (key, *origins) if known == key or known.startswith(key + ".")), None)
+        origin = next((source for known, source in origins.items() if known == key or known.startswith(key + ".")), None)
         source = f" ({origin})" if origin else ""
         if problem["type"] == "extra_forbidden":
             lines.append(f"{key}: no such key{source}{_nearest(key)}")

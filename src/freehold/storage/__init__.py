@@ -1,0 +1,1 @@
+"""What survives: Postgres. SQL in queries/ and migrations/, the checkpointer, one module per noun."""

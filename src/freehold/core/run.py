@@ -1,0 +1,60 @@
+"""A run: one execution of an assistant, and the rules its status follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+RunStatus = Literal["pending", "running", "success", "error", "timeout", "interrupted"]
+MultitaskStrategy = Literal["enqueue", "reject", "interrupt", "rollback"]
+CancelAction = Literal["interrupt", "rollback"]
+Durability = Literal["sync", "async", "exit"]
+
+ACTIVE: frozenset[str] = frozenset({"pending", "running"})
+TERMINAL: frozenset[str] = frozenset({"success", "error", "timeout", "interrupted"})
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a client asked for; stored as JSON with the run and read by the worker that executes it."""
+
+    input: Any = None
+    command: dict[str, Any] | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    context: Any = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    stream_mode: tuple[str, ...] = ("values",)
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    interrupt_before: tuple[str, ...] | Literal["*"] = ()
+    interrupt_after: tuple[str, ...] | Literal["*"] = ()
+    checkpoint: dict[str, Any] | None = None
+    durability: Durability = "async"
+    feedback_keys: tuple[str, ...] = ()
+    on_completion: Literal["keep", "delete"] = "keep"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of the runs table. `epoch` rises with every claim; only the worker holding the current one may write."""
+
+    run_id: UUID
+    thread_id: UUID
+    assistant_id: UUID
+    organisation: str
+    owner: str
+    status: RunStatus
+    request: RunRequest
+    metadata: dict[str, Any]
+    multitask_strategy: MultitaskStrategy
+    epoch: int
+    attempt: int
+    created_at: datetime
+    updated_at: datetime
+    error: dict[str, Any] | None = None
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE

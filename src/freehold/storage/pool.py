@@ -1,0 +1,61 @@
+"""One connection pool per process, opened by the composition root; errors of the driver are translated here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from freehold.core.errors import StorageUnavailable
+
+Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+
+#: Tables live in this schema; `public` stays free for the users' own tables.
+SCHEMA = "freehold"
+
+#: What the driver raises when the server went away, as opposed to a mistake in a query.
+CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+
+
+def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "freehold") -> Pool:
+    """A closed pool; use it as an async context manager. Broken connections are replaced on checkout."""
+    return AsyncConnectionPool(
+        url,
+        min_size=min_size,
+        max_size=max_size,
+        open=False,
+        name=name,
+        timeout=15,
+        max_idle=300,
+        max_lifetime=3600,
+        check=AsyncConnectionPool.check_connection,
+        connection_class=AsyncConnection[DictRow],
+        kwargs=connection_options(name),
+    )
+
+
+def connection_options(name: str) -> dict[str, Any]:
+    """Keyword arguments every connection of ours is opened with."""
+    return {"autocommit": True, "row_factory": dict_row, "application_name": name, "options": f"-c search_path={SCHEMA},public"}
+
+
+@asynccontextmanager
+async def connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
+    """A connection for a few statements; never held across a model call.
+
+    Raises:
+        StorageUnavailable: the server cannot be reached or went away.
+    """
+    try:
+        async with pool.connection() as conn:
+            yield conn
+    except CONNECTION_ERRORS as error:
+        raise StorageUnavailable(
+            f"the database does not answer: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}",
+            hint="`freehold status` says whether it is up",
+        ) from error
