@@ -108,7 +108,8 @@ CREATE TABLE documents (
   document_id   uuid PRIMARY KEY,
   organisation  text NOT NULL,
   owner         text NOT NULL,
-  source        text NOT NULL,                              -- path as ingested, what citations show
+  path          text NOT NULL,                              -- absolute path, or a name such as sample:handbook.md: which document this is
+  source        text NOT NULL,                              -- what citations show: the path below the folder that was ingested
   content_hash  text NOT NULL,                              -- SHA-256 of the file and of the settings that shaped its chunks
   title         text,
   media_type    text NOT NULL,
@@ -116,7 +117,7 @@ CREATE TABLE documents (
   metadata      jsonb NOT NULL DEFAULT '{}',
   created_at    timestamptz NOT NULL DEFAULT now(),
   updated_at    timestamptz NOT NULL DEFAULT now(),
-  UNIQUE (organisation, owner, source)
+  UNIQUE (organisation, owner, path)
 );
 
 CREATE TABLE chunks (
@@ -132,6 +133,7 @@ CREATE TABLE chunks (
   embedding     vector(384) NOT NULL
 );
 CREATE INDEX chunks_by_document ON chunks (document_id, position);
+CREATE INDEX chunks_by_owner ON chunks (organisation, owner, embedding_model);  -- exact search where an owner has few among many
 CREATE INDEX chunks_by_embedding ON chunks USING hnsw (embedding vector_cosine_ops);
 
 CREATE TABLE api_keys (
