@@ -26,6 +26,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("FREEHOLD_CONFIG", "Path of freehold.toml (default: freehold.toml in the working directory, where there is one)."),
     Variable("DATABASE_URL", "PostgreSQL of your own; replaces the embedded one.", secret=True),
     Variable("FREEHOLD_MIGRATION_DATABASE_URL", "Role that owns the tables and migrates them (default: DATABASE_URL).", secret=True),
+    Variable("FREEHOLD_PROVISION_DATABASE_URL", "Superuser of a server of our own: creates roles, database and extension.", secret=True),
     Variable("FREEHOLD_READER_DATABASE_URL", "Read-only role that the query_database tool connects as.", secret=True),
     Variable("REDIS_URL", "Redis or Valkey of your own; replaces the embedded one.", secret=True),
     Variable("OPENAI_BASE_URL", "Any OpenAI-compatible endpoint; then no model server is started."),
@@ -64,3 +65,9 @@ def is_secret(name: str) -> bool:
 def inherited(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment a child process starts with: ours, with `extra` on top."""
     return {**os.environ, **(extra or {})}
+
+
+def fill(values: Mapping[str, str]) -> None:
+    """Set variables of a user's project (`env` in langgraph.json) for this process; what is set already stays."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)

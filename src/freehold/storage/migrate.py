@@ -1,0 +1,227 @@
+"""Brings a database to the shape this version needs; run once by the `migrate` task before anything else connects.
+
+Two steps: `provision` (roles, database, extension; only where we own the server) and `migrate` (our SQL files, then the
+LangGraph saver's tables, all in schema `freehold`). Both can be repeated and several processes may start them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+
+import psycopg
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from psycopg import AsyncConnection, sql
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow
+
+from freehold.config import env
+from freehold.core.errors import ConfigError, FreeholdError, Incompatible, NotConfigured, StorageUnavailable
+from freehold.storage.pool import SCHEMA, connection_options
+
+#: Any constant of ours: one migration at a time in a database.
+_LOCK = 0x667265_65686F
+
+#: Below it: a possible index corruption on HNSW vacuum (fixed in 0.8.3) and a planner fix (0.8.4).
+MINIMUM_PGVECTOR = (0, 8, 4)
+
+Connection = AsyncConnection[DictRow]
+
+
+async def provision(superuser_url: str, *, owner_url: str, app_url: str, reader_url: str | None) -> None:
+    """Create database, roles and extension on a server of our own, and set the roles' passwords to those in the URLs.
+
+    The owner holds the tables; the application's role neither owns them nor bypasses row security; the reader sees
+    only schema `public`. Runs at every start, so a changed secret takes effect.
+    """
+    database = conninfo_to_dict(app_url)["dbname"]
+    roles = [_role(url) for url in (owner_url, app_url, reader_url) if url]
+    async with _connect(superuser_url) as server:
+        for name, password in roles:
+            await _ensure_role(server, name, password)
+        await _ensure_database(server, str(database), roles[0][0])
+    async with _connect(superuser_url, dbname=str(database)) as conn:
+        await _grant(conn, str(database), *(name for name, _ in roles))
+
+
+async def migrate(owner_url: str, *, app_role: str | None = None) -> list[str]:
+    """Apply what is missing and return the names of the migrations applied.
+
+    Args:
+        owner_url: role that owns the tables.
+        app_role: role that gets rights on the rows; None where it is the owner itself.
+
+    Raises:
+        StorageUnavailable: the server cannot be reached.
+        Incompatible: pgvector is missing or too old, or a migration was changed after it was applied.
+    """
+    async with _connect(owner_url) as conn, _one_at_a_time(conn):
+        await _check_pgvector(conn)
+        await conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)))
+        applied = await _apply_files(conn)
+        await AsyncPostgresSaver(conn).setup()
+        if app_role:
+            await _grant_rows(conn, app_role)
+    return applied
+
+
+async def _apply_files(conn: Connection) -> list[str]:
+    await conn.execute(
+        "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, hash text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+    )
+    done = {row["name"]: row["hash"] for row in await (await conn.execute("SELECT name, hash FROM migrations")).fetchall()}
+    applied = []
+    for name, text in sorted(_migrations().items()):
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if name in done:
+            if done[name] != digest:
+                raise Incompatible(
+                    f"migration {name} was changed after this database applied it",
+                    hint="use the Freehold version that made this database, or start with a fresh one (`freehold reset`)",
+                )
+            continue
+        async with conn.transaction():
+            await conn.execute(text.encode())
+            await conn.execute("INSERT INTO migrations (name, hash) VALUES (%s, %s)", (name, digest))
+        applied.append(name)
+    return applied
+
+
+def _migrations() -> dict[str, str]:
+    folder = files("freehold.storage") / "migrations"
+    return {item.name: item.read_text(encoding="utf-8") for item in folder.iterdir() if item.name.endswith(".sql")}
+
+
+@asynccontextmanager
+async def _connect(url: str, **overrides: str) -> AsyncIterator[Connection]:
+    try:
+        conn = await AsyncConnection[DictRow].connect(url, **connection_options("freehold-migrate"), **overrides)
+    except psycopg.OperationalError as error:
+        raise StorageUnavailable(f"the database cannot be reached: {error}", hint="check DATABASE_URL, or `freehold status`") from error
+    async with conn:
+        yield conn
+
+
+@asynccontextmanager
+async def _one_at_a_time(conn: Connection) -> AsyncIterator[None]:
+    # Polled: a session that waits inside pg_advisory_lock holds a snapshot, and CREATE INDEX CONCURRENTLY would wait for it.
+    while not (await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS got", (_LOCK,))).fetchone() or {})["got"]:
+        await asyncio.sleep(0.1)
+    try:
+        yield
+    finally:
+        await conn.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))
+
+
+async def _check_pgvector(conn: Connection) -> None:
+    row = await (await conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")).fetchone()
+    if row is None:
+        try:
+            await conn.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+        except psycopg.Error as error:
+            raise Incompatible(
+                f"pgvector cannot be created in this database: {error}",
+                hint="install pgvector >= 0.8.4 on the server and let a superuser run CREATE EXTENSION vector",
+            ) from error
+        row = await (await conn.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")).fetchone()
+    version = str(row["extversion"]) if row else "0"
+    if tuple(int(part) for part in version.split(".")[:3]) < MINIMUM_PGVECTOR:
+        raise Incompatible(
+            f"pgvector {version} is too old: 0.8.4 or newer is needed",
+            hint="upgrade the extension on the server, then ALTER EXTENSION vector UPDATE",
+        )
+
+
+def _role(url: str) -> tuple[str, str]:
+    parts = conninfo_to_dict(url)
+    return str(parts["user"]), str(parts["password"])
+
+
+async def _ensure_role(conn: Connection, name: str, password: str) -> None:
+    role = sql.Identifier(name)
+    try:
+        await conn.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+        pass  # made before, or by another process at this moment
+    # The verifier is computed here, so the password never appears in a statement the server might log.
+    verifier = conn.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+    await conn.execute(
+        sql.SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {}").format(role, sql.Literal(verifier))
+    )
+
+
+async def _ensure_database(conn: Connection, name: str, owner: str) -> None:
+    found = await (await conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))).fetchone()
+    if not found:
+        try:
+            await conn.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner)))
+        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+            pass  # another process was first
+
+
+async def _grant(conn: Connection, database: str, owner: str, app: str, reader: str | None = None) -> None:
+    names = {"db": sql.Identifier(database), "owner": sql.Identifier(owner), "app": sql.Identifier(app)}
+    statements = [
+        "CREATE EXTENSION IF NOT EXISTS vector SCHEMA public",
+        "REVOKE ALL ON DATABASE {db} FROM PUBLIC",
+        "GRANT CONNECT ON DATABASE {db} TO {owner}, {app}",
+        "GRANT USAGE, CREATE ON SCHEMA public TO {owner}",
+    ]
+    if reader:
+        names["reader"] = sql.Identifier(reader)
+        statements += [
+            "GRANT CONNECT ON DATABASE {db} TO {reader}",
+            "GRANT USAGE ON SCHEMA public TO {reader}",
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}",
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {reader}",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA public GRANT SELECT ON TABLES TO {reader}",
+            "ALTER ROLE {reader} SET default_transaction_read_only = on",
+            "ALTER ROLE {reader} CONNECTION LIMIT 10",
+        ]
+    for statement in statements:
+        await conn.execute(sql.SQL(statement).format(**names))
+
+
+async def _grant_rows(conn: Connection, app: str) -> None:
+    names = {"schema": sql.Identifier(SCHEMA), "app": sql.Identifier(app)}
+    for statement in (
+        "GRANT USAGE ON SCHEMA {schema} TO {app}",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {app}",
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {app}",
+        "REVOKE INSERT, UPDATE, DELETE ON {schema}.migrations, {schema}.checkpoint_migrations FROM {app}",
+    ):
+        await conn.execute(sql.SQL(statement).format(**names))
+
+
+async def run_task() -> None:
+    """What the stack's `migrate` task does, from the environment the target gives it."""
+    app_url = env.get("DATABASE_URL")
+    if not app_url:
+        raise NotConfigured("DATABASE_URL is not set", hint="`freehold up` sets it for the processes it starts")
+    owner_url = env.get("FREEHOLD_MIGRATION_DATABASE_URL") or app_url
+    if superuser_url := env.get("FREEHOLD_PROVISION_DATABASE_URL"):
+        if owner_url == app_url:
+            raise ConfigError("FREEHOLD_MIGRATION_DATABASE_URL: expected a role of its own on a provisioned server")
+        await provision(superuser_url, owner_url=owner_url, app_url=app_url, reader_url=env.get("FREEHOLD_READER_DATABASE_URL"))
+    app_role = str(conninfo_to_dict(app_url).get("user") or "")
+    owner_role = str(conninfo_to_dict(owner_url).get("user") or "")
+    applied = await migrate(owner_url, app_role=app_role if app_role != owner_role else None)
+    sys.stderr.write(f"migrations applied: {', '.join(applied) or 'none, the database is up to date'}\n")
+
+
+def main() -> int:
+    """Entry of `python -m freehold.storage.migrate`."""
+    try:
+        asyncio.run(run_task())
+    except FreeholdError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
