@@ -1,0 +1,1 @@
+"""What several test files share: real servers, a network without a way out."""

@@ -1,0 +1,22 @@
+"""A clean environment before anything of ours is imported, so a developer's shell cannot change what the tests see."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import MutableMapping
+
+#: Whole families that configure us, our libraries or our clients.
+_PREFIXES = ("FREEHOLD_", "OPENAI_", "HF_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "OTEL_", "PG", "REDIS_", "DATABASE_")
+_NAMES = frozenset({"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"})
+
+#: Where gigabytes lie already; they change how long a test takes, never what it sees.
+_KEPT = frozenset({"FREEHOLD_CACHE", "FREEHOLD_LLAMA_SERVER"})
+
+
+def clean(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Remove every variable that configures us, and switch the vendors' telemetry off."""
+    for name in list(environ):
+        if name in _NAMES or (name.startswith(_PREFIXES) and name not in _KEPT):
+            del environ[name]
+    environ["LANGSMITH_TRACING"] = "false"
+    environ["NO_PROXY"] = environ["no_proxy"] = "127.0.0.1,localhost,::1"
