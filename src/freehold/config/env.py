@@ -27,6 +27,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DATABASE_URL", "PostgreSQL of your own; replaces the embedded one.", secret=True),
     Variable("FREEHOLD_MIGRATION_DATABASE_URL", "Role that owns the tables and migrates them (default: DATABASE_URL).", secret=True),
     Variable("FREEHOLD_PROVISION_DATABASE_URL", "Superuser of a server of our own: creates roles, database and extension.", secret=True),
+    Variable("FREEHOLD_PROVISION_DATABASE_URL", "Superuser of the embedded PostgreSQL, set by the supervisor for migrations.", secret=True),
     Variable("FREEHOLD_READER_DATABASE_URL", "Read-only role that the query_database tool connects as.", secret=True),
     Variable("REDIS_URL", "Redis or Valkey of your own; replaces the embedded one.", secret=True),
     Variable("OPENAI_BASE_URL", "Any OpenAI-compatible endpoint; then no model server is started."),
@@ -37,6 +38,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("HF_HUB_OFFLINE", "1: never ask the model hub."),
     Variable("FREEHOLD_SERVER_URL", "Server that ask, chat, ingest and search talk to (default: the stack of this folder)."),
     Variable("FREEHOLD_API_KEY", "API key that the command line sends to the server.", secret=True),
+    Variable("FREEHOLD_BOOTSTRAP_API_KEY", "First API key of the server, set by the supervisor where keys are needed.", secret=True),
     Variable("FREEHOLD_IDENTITY", "Set by the supervisor: marks a process as one of its own.", secret=False),
     Variable("FREEHOLD_LLAMA_SERVER", "Path of a llama-server to use instead of fetching or building one."),
     Variable("NO_COLOR", "Any value: plain output without colours."),
@@ -60,6 +62,17 @@ def get(name: str, environ: Mapping[str, str] | None = None) -> str | None:
 def is_secret(name: str) -> bool:
     """Whether a declared variable holds a secret."""
     return any(variable.name == name and variable.secret for variable in VARIABLES)
+
+
+#: What programs of others get of our environment: enough to run and to find an accelerator, none of the user's keys.
+_MINIMAL = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
+_MINIMAL_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "GGML_", "OMP_", "VLLM_")
+
+
+def minimal(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """A small environment for programs that are not ours, with `extra` on top."""
+    kept = {name: value for name, value in os.environ.items() if name in _MINIMAL or name.startswith(_MINIMAL_PREFIXES)}
+    return {**kept, **(extra or {})}
 
 
 def inherited(extra: Mapping[str, str] | None = None) -> dict[str, str]:
