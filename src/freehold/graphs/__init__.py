@@ -1,0 +1,1 @@
+"""Users' agents from langgraph.json, and the agents we ship (agents/)."""

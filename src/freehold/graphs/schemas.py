@@ -1,0 +1,92 @@
+"""What a graph takes and gives, and how it looks, in the shapes LangGraph clients expect."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, NotRequired, Required, get_args, get_origin
+
+from langgraph.pregel import Pregel
+from langgraph_sdk.schema import GraphSchema
+from pydantic import BaseModel, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError
+from typing_extensions import TypedDict, get_type_hints, is_typeddict
+
+from freehold.core.errors import NotFound
+from freehold.graphs.loader import AnyGraph
+
+#: What pydantic raises for a state type that has no JSON schema, such as a class of the user's own.
+_NO_SCHEMA = (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUserError, TypeError, ValueError, NameError)
+
+
+def schemas(graph_id: str, graph: AnyGraph) -> GraphSchema:
+    """The five JSON schemas of a graph; null where a type has none."""
+    return {
+        "graph_id": graph_id,
+        "input_schema": _or_none(graph.get_input_jsonschema),
+        "output_schema": _or_none(graph.get_output_jsonschema),
+        "state_schema": _or_none(lambda: _state(graph)),
+        "config_schema": _or_none(lambda: _config(graph)),
+        "context_schema": _or_none(lambda: _context(graph)),
+    }
+
+
+async def subgraph_schemas(graph: AnyGraph, namespace: str | None = None, *, recurse: bool = False) -> dict[str, GraphSchema]:
+    """Schemas of the subgraphs by namespace, e.g. `{"research": {...}}`.
+
+    Raises:
+        NotFound: `namespace` names no subgraph.
+    """
+    subgraphs = [pair async for pair in graph.aget_subgraphs(namespace=namespace, recurse=recurse)]
+    found = {name: schemas(name, sub) for name, sub in subgraphs if isinstance(sub, Pregel)}  # a RemoteGraph keeps its schemas
+    if namespace is not None and not found:
+        raise NotFound(f'no subgraph "{namespace}"')
+    return found
+
+
+async def drawing(graph: AnyGraph, xray: bool | int = False) -> dict[str, list[dict[str, Any]]]:
+    """Nodes and edges, e.g. `{"nodes": [{"id": "model", "type": "runnable", ...}], "edges": [{"source": "model", ...}]}`.
+
+    `xray` opens subgraphs: all of them, or so many levels.
+    """
+    return (await graph.aget_graph(xray=xray)).to_json()
+
+
+def _state(graph: AnyGraph) -> dict[str, Any]:
+    builder = getattr(graph, "builder", None)
+    schema = getattr(builder, "state_schema", None)
+    if schema is None:
+        return graph.get_output_jsonschema()
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        return schema.model_json_schema()
+    return TypeAdapter(_for_pydantic(schema)).json_schema()
+
+
+def _context(graph: AnyGraph) -> dict[str, Any] | None:
+    schema = graph.context_schema
+    return None if schema is None else TypeAdapter(_for_pydantic(schema)).json_schema()
+
+
+def _for_pydantic(schema: Any) -> Any:
+    """Before Python 3.12 pydantic refuses a `typing.TypedDict`, which graphs commonly use; rebuild it as one it takes."""
+    if not is_typeddict(schema) or sys.version_info >= (3, 12):
+        return schema
+    hints = get_type_hints(schema, include_extras=True)
+    fields = {name: hint if name in schema.__required_keys__ else NotRequired[_bare(hint)] for name, hint in hints.items()}
+    return TypedDict(schema.__name__, fields)  # type: ignore[operator]
+
+
+def _bare(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) in {NotRequired, Required} else hint
+
+
+def _config(graph: AnyGraph) -> dict[str, Any]:
+    """What `config.configurable` may hold: since LangGraph 1.0 the same type as the context."""
+    return _context(graph) or {"title": graph.get_name("Configurable"), "type": "object", "properties": {}}
+
+
+def _or_none(make: Callable[[], dict[str, Any] | None]) -> dict[str, Any] | None:
+    try:
+        return make()
+    except _NO_SCHEMA:
+        return None
