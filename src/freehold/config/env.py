@@ -84,3 +84,21 @@ def fill(values: Mapping[str, str]) -> None:
     """Set variables of a user's project (`env` in langgraph.json) for this process; what is set already stays."""
     for name, value in values.items():
         os.environ.setdefault(name, value)
+
+
+#: Set in every process of ours unless the user decided otherwise, before any of these libraries is imported.
+PROCESS_DEFAULTS: Mapping[str, str] = {
+    "LANGGRAPH_STRICT_MSGPACK": "true",  # checkpoints revive only LangGraph's and the graph's own types
+    "LANGSMITH_TRACING": "false",
+    "LANGCHAIN_TRACING_V2": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "ANONYMIZED_TELEMETRY": "false",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def set_process_defaults() -> None:
+    """Make a process private and strict by default; called first thing by every entry point."""
+    for name, value in PROCESS_DEFAULTS.items():
+        os.environ.setdefault(name, value)

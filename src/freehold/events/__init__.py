@@ -1,0 +1,1 @@
+"""What streams: append, read after an id, close. Redis or Valkey streams."""

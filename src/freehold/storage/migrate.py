@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 
 import psycopg
@@ -143,10 +143,9 @@ def _role(url: str) -> tuple[str, str]:
 
 async def _ensure_role(conn: Connection, name: str, password: str) -> None:
     role = sql.Identifier(name)
-    try:
+    # Made before, or by another process at this moment.
+    with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
         await conn.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
-    except (psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
-        pass  # made before, or by another process at this moment
     # The verifier is computed here, so the password never appears in a statement the server might log.
     verifier = conn.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
     await conn.execute(
@@ -157,10 +156,8 @@ async def _ensure_role(conn: Connection, name: str, password: str) -> None:
 async def _ensure_database(conn: Connection, name: str, owner: str) -> None:
     found = await (await conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))).fetchone()
     if not found:
-        try:
+        with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):  # another process was first
             await conn.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner)))
-        except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
-            pass  # another process was first
 
 
 async def _grant(conn: Connection, database: str, owner: str, app: str, reader: str | None = None) -> None:

@@ -1,0 +1,136 @@
+"""The event log of a run: a Valkey stream whose ids we choose, so order and fencing are Valkey's own.
+
+Ids are `{epoch}-{seq}`. Valkey refuses an id that is not above the last one, so a worker that lost its run cannot append
+once the next one has begun. The log is only for those who watch: what must survive is in Postgres, and everything here
+works again, with a `gap` told to the reader, when Valkey comes back empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from freehold.core.errors import LeaseLost
+from freehold.core.event import Event, EventId
+
+#: Seconds a finished run's events can still be joined; as long as LangGraph's own servers keep them, and then some.
+KEEP_SECONDS = 600
+
+#: Seconds an unfinished run's events survive without any append, so nothing stays for ever.
+IDLE_SECONDS = 7 * 86400
+
+#: Channels on which workers are woken and told of cancellations. Losing a message costs a poll interval, never a run.
+WAKE = "freehold:wake"
+CANCEL = "freehold:cancel"
+
+UNREACHABLE = (RedisConnectionError, RedisTimeoutError)
+
+
+def _key(run_id: UUID) -> str:
+    return f"freehold:run:{run_id}"
+
+
+def create_client(url: str) -> redis.Redis:
+    """A client with a bounded pool that reconnects by itself; `unix:///path.sock` or `redis://host:port/db`."""
+    return redis.Redis.from_url(
+        url,
+        max_connections=4096,
+        socket_connect_timeout=5,
+        health_check_interval=30,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        retry_on_error=[RedisConnectionError],
+    )
+
+
+class EventLog:
+    """Appends and reads the events of runs. One per process."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    async def append(self, run_id: UUID, events: Sequence[Event], *, close: bool = False) -> None:
+        """Append events in order, in one round trip.
+
+        Raises:
+            LeaseLost: a later epoch has written already.
+            redis.exceptions.ConnectionError: Valkey is away; the caller may try the same events again.
+        """
+        key = _key(run_id)
+        async with self._client.pipeline(transaction=False) as pipe:
+            for event in events:
+                pipe.xadd(key, {"n": event.name, "d": event.data}, id=str(event.id))
+            pipe.expire(key, KEEP_SECONDS if close else IDLE_SECONDS)
+            results = await pipe.execute(raise_on_error=False)
+        for event, result in zip(events, results, strict=False):
+            if isinstance(result, ResponseError) and "equal or smaller" in str(result):
+                await self._check_own(key, event.id)
+            elif isinstance(result, Exception):
+                raise result
+
+    async def _check_own(self, key: str, event_id: EventId) -> None:
+        """An append repeated after a lost connection is ours already; one behind a later epoch is fenced."""
+        newest = await self._client.xrevrange(key, count=1)
+        if newest and EventId.parse(newest[0][0].decode()).epoch > event_id.epoch:
+            raise LeaseLost("a later attempt of this run is writing events")
+
+    async def read(self, run_id: UUID, after: EventId, *, block_ms: int, count: int = 512) -> list[Event]:
+        """Events after an id, oldest first; waits up to `block_ms` milliseconds for the first one."""
+        found = await self._client.xread({_key(run_id): str(after)}, count=count, block=block_ms)
+        return [_event(entry) for _, entries in found or () for entry in entries]
+
+    async def exists(self, run_id: UUID) -> bool:
+        """Whether anything was written for a run and is still kept."""
+        return bool(await self._client.exists(_key(run_id)))
+
+    async def delete(self, run_id: UUID) -> None:
+        """Forget a run's events."""
+        await self._client.delete(_key(run_id))
+
+    async def wake_workers(self) -> None:
+        """Tell workers that there is something to claim; polling makes up for a lost call."""
+        await self._publish(WAKE, "")
+
+    async def announce_cancel(self, run_id: UUID) -> None:
+        """Tell the worker that holds a run to look at it at once; lease renewal makes up for a lost call."""
+        await self._publish(CANCEL, str(run_id))
+
+    async def _publish(self, channel: str, text: str) -> None:
+        try:
+            await self._client.publish(channel, text)
+        except RedisError:
+            return  # only speed is lost
+
+    @asynccontextmanager
+    async def messages(self, *channels: str) -> AsyncIterator[AsyncIterator[tuple[str, str]]]:
+        """Messages on channels as (channel, text), for as long as the context is open; reconnects by itself."""
+        yield self._listen(channels)
+
+    async def _listen(self, channels: tuple[str, ...]) -> AsyncIterator[tuple[str, str]]:
+        while True:
+            try:
+                async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                    await pubsub.subscribe(*channels)
+                    while True:
+                        message = await pubsub.get_message(timeout=20)
+                        if message:
+                            yield message["channel"].decode(), message["data"].decode()
+            except UNREACHABLE:
+                await asyncio.sleep(0.5)
+
+    async def ping(self) -> None:
+        """Raises a RedisError when Valkey is away."""
+        await self._client.ping()
+
+
+def _event(entry: tuple[bytes, dict[bytes, bytes]]) -> Event:
+    identifier, fields = entry
+    return Event(EventId.parse(identifier.decode()), fields[b"n"].decode(), fields[b"d"])

@@ -1,0 +1,150 @@
+-- enqueue: accept a run on an existing thread of the caller; the thread row lock orders runs of one thread
+WITH thread AS (
+  UPDATE threads
+     SET status = 'busy', updated_at = now(),
+         metadata = metadata || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text)
+   WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+  RETURNING thread_id, metadata
+)
+INSERT INTO runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at)
+SELECT %(run_id)s, thread_id, %(assistant_id)s, %(organisation)s, %(owner)s, %(request)s, %(metadata)s, %(multitask_strategy)s,
+       now() + make_interval(secs => %(after_seconds)s)
+  FROM thread
+RETURNING *
+
+-- enqueue_stateless: accept a run on a thread made for it
+WITH thread AS (
+  INSERT INTO threads (thread_id, organisation, owner, status, metadata)
+  VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy',
+          jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text))
+  RETURNING thread_id
+)
+INSERT INTO runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at,
+                  temporary_thread)
+SELECT %(run_id)s, thread_id, %(assistant_id)s, %(organisation)s, %(owner)s, %(request)s, %(metadata)s, %(multitask_strategy)s,
+       now() + make_interval(secs => %(after_seconds)s), %(temporary_thread)s
+  FROM thread
+RETURNING *
+
+-- lock_thread: hold the caller's thread for the rest of the transaction
+SELECT thread_id FROM threads
+ WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+   FOR NO KEY UPDATE
+
+-- active: runs of a thread that have not ended, oldest first
+SELECT * FROM runs WHERE thread_id = %(thread_id)s AND status IN ('pending', 'running') ORDER BY queue_position
+
+-- get: one run of the caller
+SELECT * FROM runs
+ WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+
+-- list: runs of a thread of the caller, newest first
+SELECT * FROM runs
+ WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+   AND (%(status)s::text IS NULL OR status = %(status)s)
+ ORDER BY queue_position DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- delete: remove a run that is not active
+DELETE FROM runs
+ WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+   AND status NOT IN ('pending', 'running')
+RETURNING run_id
+
+-- claim: take the oldest run that may start now; two workers never get the same one, a thread never has two running
+UPDATE runs
+   SET status = 'running', epoch = epoch + 1, attempt = attempt + 1, worker = %(worker)s, started_at = now(), updated_at = now(),
+       lease_until = now() + make_interval(secs => %(lease_seconds)s)
+ WHERE run_id = (
+         SELECT candidate.run_id
+           FROM runs candidate
+          WHERE candidate.status = 'pending' AND candidate.available_at <= now()
+            AND NOT EXISTS (SELECT FROM runs other
+                             WHERE other.thread_id = candidate.thread_id AND other.run_id <> candidate.run_id
+                               AND (other.status = 'running'
+                                    OR other.status = 'pending' AND other.queue_position < candidate.queue_position))
+          ORDER BY candidate.queue_position
+          LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+RETURNING *
+
+-- renew: extend the leases a worker holds; what comes back is still held, with what was asked of it
+UPDATE runs SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
+  FROM unnest(%(run_ids)s::uuid[], %(epochs)s::integer[]) AS held (held_run, held_epoch)
+ WHERE run_id = held_run AND epoch = held_epoch AND status = 'running'
+RETURNING run_id, cancel
+
+-- finish: end a run, with the epoch checked, and set its thread to what the run left
+WITH done AS (
+  UPDATE runs
+     SET status = %(status)s, error = %(error)s, lease_until = NULL, updated_at = now()
+   WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running'
+  RETURNING thread_id, run_id
+)
+UPDATE threads
+   SET status = CASE WHEN EXISTS (SELECT FROM runs WHERE runs.thread_id = done.thread_id AND runs.run_id <> done.run_id
+                                     AND runs.status IN ('pending', 'running'))
+                     THEN 'busy' ELSE %(thread_status)s END,
+       "values" = COALESCE(%(values)s, threads."values"), interrupts = %(interrupts)s, error = %(error)s,
+       updated_at = now(), state_updated_at = now()
+  FROM done
+ WHERE threads.thread_id = done.thread_id
+RETURNING done.run_id
+
+-- release: give a run back unfinished (a draining worker); not counted as an attempt
+UPDATE runs
+   SET status = 'pending', attempt = attempt - 1, worker = NULL, lease_until = NULL, updated_at = now()
+ WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running'
+RETURNING run_id
+
+-- postpone: give a run back after a failure that is not its own (database or model away), to be tried again later
+UPDATE runs
+   SET status = 'pending', worker = NULL, lease_until = NULL, updated_at = now(),
+       available_at = now() + make_interval(secs => %(seconds)s)
+ WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running'
+RETURNING run_id
+
+-- reap: runs whose lease ran out go back to the queue
+UPDATE runs
+   SET status = 'pending', worker = NULL, lease_until = NULL, updated_at = now()
+ WHERE status = 'running' AND lease_until < now() AND attempt < %(max_attempts)s
+RETURNING run_id
+
+-- reap_poison: runs whose worker died too often
+SELECT run_id, thread_id, epoch, attempt, worker FROM runs
+ WHERE status = 'running' AND lease_until < now() AND attempt >= %(max_attempts)s
+ ORDER BY thread_id FOR NO KEY UPDATE SKIP LOCKED
+
+-- reap_temporary: threads of stateless runs that ended a while ago
+DELETE FROM threads
+ WHERE thread_id IN (SELECT thread_id FROM runs
+                      WHERE temporary_thread AND status NOT IN ('pending', 'running')
+                        AND updated_at < now() - make_interval(secs => %(keep_seconds)s)
+                      LIMIT 500)
+RETURNING thread_id
+
+-- cancel_pending: end a run that has not started
+UPDATE runs SET status = 'interrupted', updated_at = now(), error = NULL
+ WHERE run_id = %(run_id)s AND status = 'pending'
+RETURNING *
+
+-- cancel_running: ask the worker that holds a run to stop
+UPDATE runs SET cancel = %(action)s, updated_at = now()
+ WHERE run_id = %(run_id)s AND status = 'running'
+RETURNING *
+
+-- settle_thread: a thread without active runs is not busy
+UPDATE threads
+   SET status = CASE WHEN interrupts <> '{}' THEN 'interrupted' ELSE 'idle' END, updated_at = now()
+ WHERE thread_id = %(thread_id)s AND status = 'busy'
+   AND NOT EXISTS (SELECT FROM runs WHERE runs.thread_id = %(thread_id)s AND runs.status IN ('pending', 'running'))
+
+-- remove: take a rolled-back run away altogether, with the epoch checked
+DELETE FROM runs WHERE run_id = %(run_id)s AND epoch = %(epoch)s RETURNING thread_id
+
+-- progress: where a run stands, for those who wait for it
+SELECT status, epoch, attempt, error FROM runs WHERE run_id = %(run_id)s
+
+-- queue: how long the queue is and how long its head has waited
+SELECT count(*) FILTER (WHERE status = 'pending' AND available_at <= now()) AS depth,
+       COALESCE(EXTRACT(epoch FROM now() - min(available_at) FILTER (WHERE status = 'pending' AND available_at <= now())), 0)::float8 AS age,
+       count(*) FILTER (WHERE status = 'running') AS running
+  FROM runs WHERE status IN ('pending', 'running')

@@ -1,0 +1,34 @@
+-- create: a thread of the caller; nothing where the id is taken
+INSERT INTO threads (thread_id, organisation, owner, metadata)
+VALUES (%(thread_id)s, %(organisation)s, %(owner)s, %(metadata)s)
+ON CONFLICT (thread_id) DO NOTHING
+RETURNING *
+
+-- get: one thread of the caller
+SELECT * FROM threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+
+-- patch: merge metadata
+UPDATE threads SET metadata = metadata || %(metadata)s, updated_at = now()
+ WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+RETURNING *
+
+-- delete: a thread with its runs; checkpoints are removed in the same transaction
+DELETE FROM threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+RETURNING thread_id
+
+-- search: threads of the caller; the sort column is put in from an allow-list
+SELECT *, count(*) OVER () AS total FROM threads
+ WHERE organisation = %(organisation)s AND owner = %(owner)s
+   AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)
+   AND (%(values)s::jsonb IS NULL OR "values" @> %(values)s::jsonb)
+   AND (%(status)s::text IS NULL OR status = %(status)s)
+   AND (%(ids)s::uuid[] IS NULL OR thread_id = ANY(%(ids)s::uuid[]))
+ ORDER BY {sort_by} {sort_order}, thread_id
+ LIMIT %(limit)s OFFSET %(offset)s
+
+-- set_state: what a state update by hand left
+UPDATE threads
+   SET "values" = %(values)s, interrupts = %(interrupts)s, updated_at = now(), state_updated_at = now(),
+       metadata = metadata || %(metadata)s,
+       status = CASE WHEN status = 'busy' THEN status WHEN %(interrupted)s THEN 'interrupted' ELSE 'idle' END
+ WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s

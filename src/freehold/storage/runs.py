@@ -1,0 +1,342 @@
+"""Runs in Postgres: the queue and the record of what happened, in one row each (docs/adr/0001).
+
+Methods that take a `Caller` serve requests and authorise in the same statement. Methods that take an epoch serve the
+worker that claimed the run and change nothing once another one holds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+from uuid import UUID
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from freehold.core.caller import Caller
+from freehold.core.errors import Conflict, InvalidRequest, NotFound
+from freehold.core.ids import new_id
+from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
+from freehold.storage import queries
+from freehold.storage.pool import Pool, connection
+
+SQL = queries.load("runs")
+
+Connection = AsyncConnection[DictRow]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a new run executes and where.
+
+    `thread_id` None makes a thread for this run alone; `temporary` removes it some time after the run ended.
+    """
+
+    assistant_id: UUID
+    graph_id: str
+    thread_id: UUID | None = None
+    create_thread: bool = False
+    temporary: bool = False
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A run that will survive, and the runs that were asked to stop in its favour."""
+
+    run: Run
+    stopped: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Where a run stands."""
+
+    status: RunStatus
+    epoch: int
+    attempt: int
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The queue at this moment: runs that could start, seconds the first has waited, runs being executed."""
+
+    depth: int
+    age_seconds: float
+    running: int
+
+
+class Runs:
+    """All statements on the runs table."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    # -- requests ------------------------------------------------------------------------------------------------
+
+    async def accept(
+        self,
+        caller: Caller,
+        target: Target,
+        request: RunRequest,
+        *,
+        strategy: MultitaskStrategy = "enqueue",
+        after_seconds: float = 0,
+    ) -> Accepted:
+        """Store a run; once this returns it survives any process.
+
+        Raises:
+            NotFound: the thread does not exist or is not the caller's.
+            Conflict: strategy "reject" and the thread has an active run.
+            InvalidRequest: the request holds text Postgres cannot store (a NUL character).
+        """
+        arguments = _arguments(caller, target, request, strategy, after_seconds)
+        stopped: tuple[UUID, ...] = ()
+        try:
+            async with connection(self._pool) as conn:
+                if target.thread_id is None:
+                    row = await _one(conn, "enqueue_stateless", {**arguments, "temporary_thread": target.temporary})
+                elif strategy == "enqueue" and not target.create_thread:
+                    row = await _one(conn, "enqueue", arguments)
+                else:
+                    async with conn.transaction():
+                        stopped = await self._make_way(conn, target, arguments, strategy)
+                        row = await _one(conn, "enqueue", arguments)
+        except (psycopg.errors.UntranslatableCharacter, psycopg.DataError) as error:
+            raise InvalidRequest("the request contains a NUL character (\\u0000), which cannot be stored", hint="remove it") from error
+        if row is None:
+            raise NotFound(f"thread {target.thread_id} does not exist")
+        return Accepted(_run(row), stopped)
+
+    async def _make_way(self, conn: Connection, target: Target, arguments: dict[str, Any], strategy: MultitaskStrategy) -> tuple[UUID, ...]:
+        """Within the accepting transaction: make sure of the thread, then apply the strategy to its active runs."""
+        if target.create_thread:
+            await conn.execute(
+                "INSERT INTO threads (thread_id, organisation, owner) VALUES (%(thread_id)s, %(organisation)s, %(owner)s) "
+                "ON CONFLICT (thread_id) DO NOTHING",
+                arguments,
+            )
+        if await _one(conn, "lock_thread", arguments) is None:
+            raise NotFound(f"thread {target.thread_id} does not exist")
+        if strategy == "enqueue":
+            return ()
+        active = [_run(row) for row in await _all(conn, "active", arguments)]
+        if strategy == "reject":
+            if active:
+                raise Conflict(
+                    "Thread is already running a task. Wait for it to finish or choose a different multitask strategy.",
+                    hint='multitask_strategy "enqueue" runs after it, "interrupt" and "rollback" stop it',
+                )
+            return ()
+        for run in active:
+            await self._stop(conn, run, "rollback" if strategy == "rollback" else "interrupt")
+        return tuple(run.run_id for run in active)
+
+    async def cancel(self, caller: Caller, thread_id: UUID, run_id: UUID, action: CancelAction) -> Run:
+        """Ask for a run to stop; one that has not started ends at once.
+
+        Raises:
+            NotFound: no such run of the caller.
+            Conflict: the run has ended already.
+        """
+        arguments = {"run_id": run_id, "thread_id": thread_id, **asdict(caller)}
+        async with connection(self._pool) as conn, conn.transaction():
+            if await _one(conn, "lock_thread", arguments) is None:
+                raise NotFound(f"thread {thread_id} does not exist")
+            row = await _one(conn, "get", arguments)
+            if row is None:
+                raise NotFound(f"run {run_id} does not exist")
+            run = _run(row)
+            if not run.is_active:
+                raise Conflict(f"run {run_id} has ended already: {run.status}")
+            await self._stop(conn, run, action)
+            await conn.execute(SQL["settle_thread"], arguments)
+        return run
+
+    async def _stop(self, conn: Connection, run: Run, action: CancelAction) -> None:
+        arguments = {"run_id": run.run_id, "action": action}
+        if await _one(conn, "cancel_pending", arguments):
+            if action == "rollback":
+                await conn.execute("DELETE FROM runs WHERE run_id = %(run_id)s", arguments)
+            return
+        await conn.execute(SQL["cancel_running"], arguments)
+
+    async def get(self, caller: Caller, thread_id: UUID, run_id: UUID) -> Run:
+        """Raises NotFound where the caller has no such run."""
+        async with connection(self._pool) as conn:
+            row = await _one(conn, "get", {"run_id": run_id, "thread_id": thread_id, **asdict(caller)})
+        if row is None:
+            raise NotFound(f"run {run_id} does not exist")
+        return _run(row)
+
+    async def list(self, caller: Caller, thread_id: UUID, *, limit: int = 10, offset: int = 0, status: str | None = None) -> list[Run]:
+        """Runs of a thread, newest first; empty where the thread is not the caller's."""
+        arguments = {"thread_id": thread_id, "limit": limit, "offset": offset, "status": status, **asdict(caller)}
+        async with connection(self._pool) as conn:
+            return [_run(row) for row in await _all(conn, "list", arguments)]
+
+    async def delete(self, caller: Caller, thread_id: UUID, run_id: UUID) -> None:
+        """Raises NotFound, or Conflict where the run is still active."""
+        run = await self.get(caller, thread_id, run_id)
+        async with connection(self._pool) as conn:
+            gone = await _one(conn, "delete", {"run_id": run_id, "thread_id": thread_id, **asdict(caller)})
+        if gone is None:
+            raise Conflict(f"run {run_id} is {run.status}", hint="cancel it first")
+
+    async def progress(self, run_id: UUID) -> RunProgress | None:
+        """Where a run stands; None once it is gone. For those already authorised to wait for it."""
+        async with connection(self._pool) as conn:
+            row = await _one(conn, "progress", {"run_id": run_id})
+        return RunProgress(**row) if row else None
+
+    async def queue(self) -> Queue:
+        """Length and age of the queue, for metrics and status."""
+        async with connection(self._pool) as conn:
+            row = await _one(conn, "queue", {}) or {"depth": 0, "age": 0.0, "running": 0}
+        return Queue(row["depth"], row["age"], row["running"])
+
+    # -- workers -------------------------------------------------------------------------------------------------
+
+    async def claim(self, worker: str, lease_seconds: float) -> Run | None:
+        """Take the oldest run that may start, with a new epoch; None when there is none."""
+        async with connection(self._pool) as conn:
+            try:
+                row = await _one(conn, "claim", {"worker": worker, "lease_seconds": lease_seconds})
+            except psycopg.errors.UniqueViolation:
+                return None  # another worker started a run of the same thread at this moment
+        return _run(row) if row else None
+
+    async def finish(
+        self,
+        run: Run,
+        status: RunStatus,
+        *,
+        thread_status: Literal["idle", "interrupted", "error"],
+        values: bytes | None,
+        interrupts: dict[str, Any],
+        error: dict[str, Any] | None = None,
+    ) -> bool:
+        """End a run and set its thread, in one transaction with the epoch checked. False: the claim was lost, nothing changed."""
+        arguments = {
+            "run_id": run.run_id,
+            "epoch": run.epoch,
+            "status": status,
+            "thread_status": thread_status,
+            "values": values.decode() if values is not None else None,
+            "interrupts": Jsonb(interrupts),
+            "error": Jsonb(error) if error else None,
+        }
+        async with connection(self._pool) as conn, conn.transaction(), conn.pipeline():
+            # Threads before runs, as everywhere: two transactions never wait for each other.
+            await conn.execute("SELECT FROM threads WHERE thread_id = %s FOR NO KEY UPDATE", (run.thread_id,))
+            cursor = await conn.execute(SQL["finish"], arguments)
+            return await cursor.fetchone() is not None
+
+    async def release(self, run: Run) -> bool:
+        """Give a run back at a step boundary; it goes on elsewhere."""
+        async with connection(self._pool) as conn:
+            return await _one(conn, "release", {"run_id": run.run_id, "epoch": run.epoch}) is not None
+
+    async def postpone(self, run: Run, seconds: float) -> bool:
+        """Give a run back to be tried again in `seconds`."""
+        async with connection(self._pool) as conn:
+            return await _one(conn, "postpone", {"run_id": run.run_id, "epoch": run.epoch, "seconds": seconds}) is not None
+
+    async def roll_back(self, run: Run) -> bool:
+        """Remove a run and every checkpoint it wrote. False: the claim was lost."""
+        async with connection(self._pool) as conn, conn.transaction():
+            await conn.execute("SELECT FROM threads WHERE thread_id = %s FOR NO KEY UPDATE", (run.thread_id,))
+            if await _one(conn, "remove", {"run_id": run.run_id, "epoch": run.epoch}) is None:
+                return False
+            thread, wrote = str(run.thread_id), str(run.run_id)
+            await conn.execute("DELETE FROM checkpoints WHERE thread_id = %s AND metadata->>'run_id' = %s", (thread, wrote))
+            await conn.execute(
+                "DELETE FROM checkpoint_writes w WHERE thread_id = %s AND NOT EXISTS (SELECT FROM checkpoints c "
+                "WHERE c.thread_id = w.thread_id AND c.checkpoint_ns = w.checkpoint_ns AND c.checkpoint_id = w.checkpoint_id)",
+                (thread,),
+            )
+            await conn.execute(SQL["settle_thread"], {"thread_id": run.thread_id})
+        return True
+
+    async def reap(self, max_attempts: int) -> tuple[list[UUID], list[UUID]]:
+        """Return runs with expired leases to the queue. Gives (returned, given up for good)."""
+        async with connection(self._pool) as conn:
+            returned = [row["run_id"] for row in await _all(conn, "reap", {"max_attempts": max_attempts})]
+            async with conn.transaction():
+                poison = await _all(conn, "reap_poison", {"max_attempts": max_attempts})
+                for row in poison:
+                    reason = {
+                        "error": "WorkerDied",
+                        "message": f"the worker executing this run died {row['attempt']} times (last: {row['worker']}); not tried again",
+                    }
+                    await conn.execute(
+                        SQL["finish"],
+                        {
+                            "run_id": row["run_id"],
+                            "epoch": row["epoch"],
+                            "status": "error",
+                            "thread_status": "error",
+                            "values": None,
+                            "interrupts": Jsonb({}),
+                            "error": Jsonb(reason),
+                        },
+                    )
+        return returned, [row["run_id"] for row in poison]
+
+    async def reap_temporary(self, keep_seconds: float) -> int:
+        """Remove threads of stateless runs that ended `keep_seconds` ago, with their checkpoints."""
+        async with connection(self._pool) as conn, conn.transaction():
+            gone = [str(row["thread_id"]) for row in await _all(conn, "reap_temporary", {"keep_seconds": keep_seconds})]
+            for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
+                await conn.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)".encode(), (gone,))  # noqa: S608 - constant names
+        return len(gone)
+
+
+_REQUEST_FIELDS = frozenset(field.name for field in fields(RunRequest))
+
+
+def _arguments(caller: Caller, target: Target, request: RunRequest, strategy: str, after_seconds: float) -> dict[str, Any]:
+    return {
+        **asdict(caller),
+        "run_id": new_id(),
+        "thread_id": target.thread_id or new_id(),
+        "assistant_id": target.assistant_id,
+        "graph_id": target.graph_id,
+        "request": Jsonb({name: getattr(request, name) for name in _REQUEST_FIELDS}),
+        "metadata": Jsonb(request.metadata),
+        "multitask_strategy": strategy,
+        "after_seconds": after_seconds,
+    }
+
+
+def _run(row: DictRow) -> Run:
+    stored = {name: value for name, value in row["request"].items() if name in _REQUEST_FIELDS}
+    for name in ("stream_mode", "interrupt_before", "interrupt_after", "feedback_keys"):
+        if isinstance(stored.get(name), list):
+            stored[name] = tuple(stored[name])
+    return Run(
+        run_id=row["run_id"],
+        thread_id=row["thread_id"],
+        assistant_id=row["assistant_id"],
+        organisation=row["organisation"],
+        owner=row["owner"],
+        status=row["status"],
+        request=RunRequest(**stored),
+        metadata=row["metadata"],
+        multitask_strategy=row["multitask_strategy"],
+        epoch=row["epoch"],
+        attempt=row["attempt"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        error=row["error"],
+    )
+
+
+async def _one(conn: Connection, name: str, arguments: dict[str, Any]) -> DictRow | None:
+    return await (await conn.execute(SQL[name], arguments)).fetchone()
+
+
+async def _all(conn: Connection, name: str, arguments: dict[str, Any]) -> list[DictRow]:
+    return await (await conn.execute(SQL[name], arguments)).fetchall()

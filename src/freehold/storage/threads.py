@@ -1,0 +1,151 @@
+"""Threads in Postgres: who owns a conversation, whether it is busy, and the values its last run left."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from freehold.core.caller import Caller
+from freehold.core.errors import Conflict, InvalidRequest, NotFound
+from freehold.core.ids import new_id
+from freehold.storage import queries
+from freehold.storage.pool import Pool, connection
+
+SQL = queries.load("threads")
+
+ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
+
+#: Columns a client may sort by.
+SORT_COLUMNS = frozenset({"thread_id", "status", "created_at", "updated_at", "state_updated_at"})
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A row of the threads table."""
+
+    thread_id: UUID
+    organisation: str
+    owner: str
+    status: ThreadStatus
+    metadata: dict[str, Any]
+    config: dict[str, Any]
+    values: dict[str, Any] | None
+    interrupts: dict[str, Any]
+    error: dict[str, Any] | None
+    created_at: datetime
+    updated_at: datetime
+    state_updated_at: datetime
+
+
+@dataclass(frozen=True)
+class ThreadFilter:
+    """What to search for; None does not restrict."""
+
+    metadata: dict[str, Any] | None = None
+    values: dict[str, Any] | None = None
+    status: ThreadStatus | None = None
+    ids: list[UUID] | None = None
+    sort_by: str = "created_at"
+    sort_order: Literal["asc", "desc"] = "desc"
+    limit: int = 10
+    offset: int = 0
+
+
+class Threads:
+    """All statements on the threads table."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def create(
+        self,
+        caller: Caller,
+        *,
+        thread_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        if_exists: Literal["raise", "do_nothing"] = "raise",
+    ) -> Thread:
+        """Raises Conflict where the id is taken (by anybody) and `if_exists` does not allow it."""
+        arguments = {"thread_id": thread_id or new_id(), "metadata": Jsonb(metadata or {}), **asdict(caller)}
+        try:
+            async with connection(self._pool) as conn:
+                row = await (await conn.execute(SQL["create"], arguments)).fetchone()
+                if row is None and if_exists == "do_nothing":
+                    row = await (await conn.execute(SQL["get"], arguments)).fetchone()
+        except (psycopg.errors.UntranslatableCharacter, psycopg.DataError) as error:
+            raise InvalidRequest("metadata contains a NUL character (\\u0000), which cannot be stored", hint="remove it") from error
+        if row is None:
+            raise Conflict(f"Thread with ID {thread_id} already exists", hint='choose another id, or pass if_exists="do_nothing"')
+        return Thread(**row)
+
+    async def get(self, caller: Caller, thread_id: UUID) -> Thread:
+        """Raises NotFound where the caller has no such thread."""
+        async with connection(self._pool) as conn:
+            row = await (await conn.execute(SQL["get"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
+        if row is None:
+            raise NotFound(f"Thread with ID {thread_id} not found")
+        return Thread(**row)
+
+    async def patch(self, caller: Caller, thread_id: UUID, metadata: dict[str, Any]) -> Thread:
+        """Merge metadata. Raises NotFound."""
+        arguments = {"thread_id": thread_id, "metadata": Jsonb(metadata), **asdict(caller)}
+        async with connection(self._pool) as conn:
+            row = await (await conn.execute(SQL["patch"], arguments)).fetchone()
+        if row is None:
+            raise NotFound(f"Thread with ID {thread_id} not found")
+        return Thread(**row)
+
+    async def delete(self, caller: Caller, thread_id: UUID) -> None:
+        """Remove a thread with its runs and checkpoints; a run in progress loses its claim and stops. Raises NotFound."""
+        async with connection(self._pool) as conn, conn.transaction():
+            gone = await (await conn.execute(SQL["delete"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
+            if gone is None:
+                raise NotFound(f"Thread with ID {thread_id} not found")
+            for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
+                await conn.execute(f"DELETE FROM {table} WHERE thread_id = %s".encode(), (str(thread_id),))  # noqa: S608 - constant names
+
+    async def search(self, caller: Caller, wanted: ThreadFilter) -> tuple[list[Thread], int]:
+        """One page of threads and the number of all that match (0 where the page lies behind the end).
+
+        Raises:
+            InvalidRequest: `sort_by` is not a column clients may sort by.
+        """
+        if wanted.sort_by not in SORT_COLUMNS:
+            raise InvalidRequest(f"sort_by: expected one of {', '.join(sorted(SORT_COLUMNS))}, got {wanted.sort_by!r}")
+        statement = sql.SQL(SQL["search"]).format(
+            sort_by=sql.Identifier(wanted.sort_by), sort_order=sql.SQL("ASC" if wanted.sort_order == "asc" else "DESC")
+        )
+        arguments = {
+            **asdict(caller),
+            "metadata": Jsonb(wanted.metadata) if wanted.metadata else None,
+            "values": Jsonb(wanted.values) if wanted.values else None,
+            "status": wanted.status,
+            "ids": wanted.ids,
+            "limit": wanted.limit,
+            "offset": wanted.offset,
+        }
+        async with connection(self._pool) as conn:
+            rows = await (await conn.execute(statement, arguments)).fetchall()
+        total = rows[0]["total"] if rows else 0
+        return [Thread(**{key: value for key, value in row.items() if key != "total"}) for row in rows], total
+
+    async def set_state(
+        self, caller: Caller, thread_id: UUID, *, values: bytes, interrupts: dict[str, Any], metadata: dict[str, Any] | None = None
+    ) -> None:
+        """Record what a state update by hand left; `values` is JSON."""
+        arguments = {
+            "thread_id": thread_id,
+            "values": values.decode(),
+            "interrupts": Jsonb(interrupts),
+            "interrupted": bool(interrupts),
+            "metadata": Jsonb(metadata or {}),
+            **asdict(caller),
+        }
+        async with connection(self._pool) as conn:
+            await conn.execute(SQL["set_state"], arguments)
