@@ -65,7 +65,7 @@ def is_secret(name: str) -> bool:
 
 
 #: What programs of others get of our environment: enough to run and to find an accelerator, none of the user's keys.
-_MINIMAL = frozenset({"PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
+_MINIMAL = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
 _MINIMAL_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "GGML_", "OMP_", "VLLM_")
 
 

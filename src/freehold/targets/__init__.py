@@ -1,0 +1,1 @@
+"""Where a stack runs: one package per target, each with a pure `render` and a part that acts."""

@@ -1,0 +1,1 @@
+"""Real servers as child processes of a small supervisor: no Docker, nothing preinstalled but Python."""

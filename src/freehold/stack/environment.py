@@ -1,0 +1,49 @@
+"""What our own programs are told about the rest of the stack, in the variables declared in `config/env.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from freehold.config.settings import Settings
+from freehold.stack.engine import Engine
+
+#: Name of the database in the embedded Postgres.
+DATABASE = "freehold"
+
+
+def role_url(role: str) -> str:
+    """URL of a role of the embedded Postgres, with its password as a reference."""
+    return f"postgresql://freehold_{role}:${{secret:postgres_{role}}}@/{DATABASE}?host=${{sockets:postgres}}"
+
+
+def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
+    """Variables that server, worker and migration all get."""
+    return {
+        "FREEHOLD_HOME": "${home}",
+        "FREEHOLD_CONFIG": "${config}",
+        "FREEHOLD_MODEL": engine.model,
+        **_database(settings),
+        **_redis(settings),
+        **_model(settings),
+    }
+
+
+def _database(settings: Settings) -> Mapping[str, str]:
+    if not settings.database.url:
+        return {"DATABASE_URL": role_url("app"), "FREEHOLD_READER_DATABASE_URL": role_url("reader")}
+    reader = {"FREEHOLD_READER_DATABASE_URL": "${secret:reader_url}"} if settings.tools.sql.url else {}
+    return {"DATABASE_URL": "${secret:database_url}", **reader}
+
+
+def _redis(settings: Settings) -> Mapping[str, str]:
+    if settings.redis.url:
+        return {"REDIS_URL": "${secret:redis_url}"}
+    return {"REDIS_URL": "unix://${sockets:valkey}/valkey.sock"}
+
+
+def _model(settings: Settings) -> Mapping[str, str]:
+    if settings.model.base_url:
+        key = {"OPENAI_API_KEY": "${secret:endpoint_key}"} if settings.model.api_key else {}
+        return {"OPENAI_BASE_URL": settings.model.base_url, **key}
+    host = "127.0.0.1" if settings.model.host in {"0.0.0.0", "::"} else settings.model.host  # noqa: S104 - mapping, not binding
+    return {"OPENAI_BASE_URL": f"http://{host}:{settings.model.port}/v1", "OPENAI_API_KEY": "${secret:model_key}"}

@@ -1,0 +1,115 @@
+"""From settings and a machine to the one typed description of a deployment. Pure: the same input gives the same stack."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from pydantic import SecretStr
+
+from freehold.config.settings import Settings
+from freehold.core.machine import Machine
+from freehold.stack.engine import Engine, choose_engine
+from freehold.stack.environment import agent_environment
+from freehold.stack.service import Secret, Service
+from freehold.stack.services import migrate, postgres, server, valkey, worker
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that runs, in no particular order; `ordered` sorts it by need."""
+
+    name: str
+    services: tuple[Service, ...]
+    secrets: tuple[Secret, ...]
+    #: What serves the model and which model it is.
+    engine: Engine
+    #: Where people and clients go, e.g. `http://127.0.0.1:8123`.
+    server_url: str
+    #: Changes whenever a running stack would have to be restarted to follow its settings.
+    fingerprint: str
+
+    def service(self, name: str) -> Service | None:
+        return next((service for service in self.services if service.name == name), None)
+
+    def ordered(self) -> tuple[Service, ...]:
+        """Services so that each comes after all it needs."""
+        return tuple(_by_need(self.services))
+
+
+def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
+    """What to run for these settings on this machine.
+
+    Args:
+        settings: validated settings.
+        machine: where it will run; decides engine and model where settings say "auto".
+        version: of Freehold; part of the fingerprint, as a new version needs a restart.
+
+    Raises:
+        ConfigError: the settings name a model or engine that cannot run on this machine.
+    """
+    engine = Engine(choose_engine(settings, machine), settings.model.name)
+    told = agent_environment(settings, engine)
+    parts = (
+        None if settings.database.url else postgres.service(settings),
+        None if settings.redis.url else valkey.service(),
+        migrate.service(settings, told),
+        server.service(settings, told),
+        worker.service(settings, told),
+    )
+    services = tuple(_without_missing_needs([part for part in parts if part]))
+    return Stack(
+        name=settings.stack.name,
+        services=services,
+        secrets=tuple(_secrets(settings, engine)),
+        engine=engine,
+        server_url=settings.server.url,
+        fingerprint=_fingerprint(settings, services, version),
+    )
+
+
+def given_secrets(settings: Settings) -> Mapping[str, SecretStr]:
+    """Values of the secrets that users gave in their settings, by name of the secret."""
+    given = {
+        "database_url": settings.database.url,
+        "redis_url": settings.redis.url,
+        "reader_url": settings.tools.sql.url,
+        "endpoint_key": settings.model.api_key if settings.model.base_url else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _secrets(settings: Settings, engine: Engine) -> Iterable[Secret]:
+    if not settings.database.url:
+        for role in ("owner", "app", "reader"):
+            yield Secret(f"postgres_{role}", "generated", f"password of the database role freehold_{role}")
+    if engine.name != "openai":
+        yield Secret("model_key", "generated", "key between the agent server and the model server")
+    if settings.server.needs_keys:
+        yield Secret("api_key", "generated", "first API key of the agent server")
+    for name in given_secrets(settings):
+        yield Secret(name, "given", "from your settings")
+
+
+def _without_missing_needs(services: list[Service]) -> Iterable[Service]:
+    present = {service.name for service in services}
+    for service in services:
+        yield replace(service, needs=tuple(need for need in service.needs if need in present))
+
+
+def _by_need(services: tuple[Service, ...]) -> Iterable[Service]:
+    waiting = list(services)
+    placed: set[str] = set()
+    while waiting:
+        ready = [service for service in waiting if placed.issuperset(service.needs)]
+        assert ready, f"services need one another in a circle: {[service.name for service in waiting]}"
+        yield from ready
+        placed |= {service.name for service in ready}
+        waiting = [service for service in waiting if service.name not in placed]
+
+
+def _fingerprint(settings: Settings, services: tuple[Service, ...], version: str) -> str:
+    secrets = [hashlib.sha256(value.get_secret_value().encode()).hexdigest() for value in given_secrets(settings).values()]
+    text = "\n".join([version, settings.model_dump_json(), repr(services), *secrets])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,27 @@
+"""Brings the database to this version's shape before anything uses it: roles, extension, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from freehold.config.settings import Settings
+from freehold.stack.environment import role_url
+from freehold.stack.service import Service
+
+
+def service(settings: Settings, told: Mapping[str, str]) -> Service:
+    env = {name: value for name, value in told.items() if name.endswith("DATABASE_URL") or name.startswith("FREEHOLD_")}
+    if not settings.database.url:
+        env["FREEHOLD_MIGRATION_DATABASE_URL"] = role_url("owner")
+        env["FREEHOLD_PROVISION_DATABASE_URL"] = "postgresql://postgres@/postgres?host=${sockets:postgres}"
+    return Service(
+        name="migrate",
+        kind="task",
+        program="python",
+        args=("-m", "freehold.storage.migrate"),
+        env=env,
+        environment="user",
+        needs=("postgres",),
+        restarts=False,
+        about="database migrations",
+    )

@@ -1,0 +1,28 @@
+"""Valkey: streams of running answers, wake-ups and caches. On a Unix socket only; appends reach the disk within a second."""
+
+from __future__ import annotations
+
+from freehold.stack.service import Health, Service, Volume
+
+
+def service() -> Service:
+    options = {
+        "port": "0",
+        "unixsocket": "${sockets:valkey}/valkey.sock",
+        "unixsocketperm": "700",
+        "dir": "${data:valkey}",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "maxmemory-policy": "noeviction",  # evicting a stream would tear a hole into a running answer
+        "daemonize": "no",
+        "loglevel": "notice",
+    }
+    return Service(
+        name="valkey",
+        program="valkey",
+        args=tuple(part for name, value in options.items() for part in (f"--{name}", value)),
+        volumes=(Volume("valkey", "streams of running answers, caches"),),
+        health=Health("valkey", "${sockets:valkey}/valkey.sock"),
+        grace_seconds=20,
+        about="Valkey",
+    )

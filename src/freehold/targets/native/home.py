@@ -1,0 +1,97 @@
+"""The state folder of a native stack (`.freehold`): where each thing lies, and making it without touching what is not ours."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.core.errors import ConfigError, NotConfigured
+from freehold.targets.native.process import Rendered
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths inside a state folder."""
+
+    path: Path
+
+    @property
+    def stack_file(self) -> Path:
+        return self.path / "native" / "stack.json"
+
+    @property
+    def processes_file(self) -> Path:
+        """Pids and start times of what runs, so that leftovers of a crash are recognised."""
+        return self.path / "native" / "processes.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the supervisor as long as it lives; holds its pid, for people."""
+        return self.path / "native" / "supervisor.lock"
+
+    @property
+    def secrets(self) -> Path:
+        return self.path / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def create(self) -> None:
+        """Make the folders that are missing, private to this user; existing ones are left as they are.
+
+        Raises:
+            ConfigError: a folder belongs to somebody else or cannot be made.
+        """
+        for folder in (self.path, self.path / "native", self.secrets, self.logs):
+            try:
+                folder.mkdir(mode=0o700, parents=folder == self.path)
+            except FileExistsError:
+                _check_ours(folder)
+            except PermissionError as error:
+                raise ConfigError(f"{folder} cannot be made: {error.strerror}", hint="set FREEHOLD_HOME to a folder of your own") from error
+
+    def is_running(self) -> bool:
+        """Whether a supervisor holds this folder. True even while it is starting or stopping."""
+        try:
+            handle = os.open(self.lock_file, os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        except PermissionError as error:
+            raise ConfigError(f"{self.lock_file} belongs to another user", hint="use the account that started this stack") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(handle)
+        return False
+
+    def rendered(self) -> Rendered:
+        """The stack that was started last.
+
+        Raises:
+            NotConfigured: none was ever started here, or its file is of another version.
+        """
+        try:
+            return Rendered.from_json(self.stack_file.read_bytes())
+        except FileNotFoundError:
+            raise NotConfigured(f"no stack was started in {self.path}", hint="start one with `freehold up`") from None
+        except ValueError as error:
+            raise NotConfigured(f"{self.stack_file} was written by another version", hint="`freehold up` writes it anew") from error
+
+
+def _check_ours(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder", hint="move it away, or set FREEHOLD_HOME to another folder")
+    owner = folder.stat().st_uid
+    if owner != os.getuid():
+        raise ConfigError(
+            f"{folder} belongs to user id {owner}, and you are {os.getuid()}",
+            hint="use the account that made it, or set FREEHOLD_HOME to a folder of your own",
+        )
