@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections import deque
 from collections.abc import Mapping, Set
@@ -21,7 +22,10 @@ _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 def to_json(value: Any) -> bytes:
     """JSON of any value a graph may hold. What JSON has no form for becomes its `repr`; NUL characters, which Postgres
     cannot store in JSON, are left out; NaN and infinities become null."""
-    text = orjson.dumps(value, default=_plain, option=_OPTIONS)
+    try:
+        text = orjson.dumps(value, default=_plain, option=_OPTIONS)
+    except TypeError:  # integers beyond 64 bits, which Python's own encoder writes exactly
+        text = json.dumps(value, default=_plain, separators=(",", ":")).encode()
     return _NUL.sub(rb"\1", text) if rb"\u0000" in text else text
 
 

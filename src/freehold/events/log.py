@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 from uuid import UUID
 
 import redis.asyncio as redis
@@ -32,6 +33,10 @@ IDLE_SECONDS = 7 * 86400
 WAKE = "freehold:wake"
 CANCEL = "freehold:cancel"
 
+#: A stream entry as the client gives it: id and fields.
+Entry = tuple[bytes, dict[bytes, bytes]]
+
+#: What the client raises while Valkey is away.
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError)
 
 
@@ -78,14 +83,15 @@ class EventLog:
 
     async def _check_own(self, key: str, event_id: EventId) -> None:
         """An append repeated after a lost connection is ours already; one behind a later epoch is fenced."""
-        newest = await self._client.xrevrange(key, count=1)
-        if newest and EventId.parse(newest[0][0].decode()).epoch > event_id.epoch:
+        newest = cast(list[Entry], await self._client.xrevrange(key, count=1))
+        if newest and _event(newest[0]).id.epoch > event_id.epoch:
             raise LeaseLost("a later attempt of this run is writing events")
 
     async def read(self, run_id: UUID, after: EventId, *, block_ms: int, count: int = 512) -> list[Event]:
         """Events after an id, oldest first; waits up to `block_ms` milliseconds for the first one."""
-        found = await self._client.xread({_key(run_id): str(after)}, count=count, block=block_ms)
-        return [_event(entry) for _, entries in found or () for entry in entries]
+        reply = await self._client.xread({_key(run_id): str(after)}, count=count, block=block_ms)
+        found = cast(Sequence[tuple[bytes, list[Entry]]], reply or ())
+        return [_event(entry) for _, entries in found for entry in entries]
 
     async def exists(self, run_id: UUID) -> bool:
         """Whether anything was written for a run and is still kept."""
@@ -131,6 +137,6 @@ class EventLog:
         await self._client.ping()
 
 
-def _event(entry: tuple[bytes, dict[bytes, bytes]]) -> Event:
+def _event(entry: Entry) -> Event:
     identifier, fields = entry
     return Event(EventId.parse(identifier.decode()), fields[b"n"].decode(), fields[b"d"])

@@ -16,7 +16,7 @@ from importlib.resources import files
 import psycopg
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from psycopg import AsyncConnection, sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow
 
 from freehold.config import env
@@ -44,7 +44,7 @@ async def provision(superuser_url: str, *, owner_url: str, app_url: str, reader_
         for name, password in roles:
             await _ensure_role(server, name, password)
         await _ensure_database(server, str(database), roles[0][0])
-    async with _connect(superuser_url, dbname=str(database)) as conn:
+    async with _connect(superuser_url, database=str(database)) as conn:
         await _grant(conn, str(database), *(name for name, _ in roles))
 
 
@@ -97,9 +97,10 @@ def _migrations() -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _connect(url: str, **overrides: str) -> AsyncIterator[Connection]:
+async def _connect(url: str, *, database: str | None = None) -> AsyncIterator[Connection]:
     try:
-        conn = await AsyncConnection[DictRow].connect(url, **connection_options("freehold-migrate"), **overrides)
+        conninfo = make_conninfo(url, dbname=database) if database else url
+        conn = await AsyncConnection[DictRow].connect(conninfo, **connection_options("freehold-migrate"))
     except psycopg.OperationalError as error:
         raise StorageUnavailable(f"the database cannot be reached: {error}", hint="check DATABASE_URL, or `freehold status`") from error
     async with conn:
@@ -109,7 +110,7 @@ async def _connect(url: str, **overrides: str) -> AsyncIterator[Connection]:
 @asynccontextmanager
 async def _one_at_a_time(conn: Connection) -> AsyncIterator[None]:
     # Polled: a session that waits inside pg_advisory_lock holds a snapshot, and CREATE INDEX CONCURRENTLY would wait for it.
-    while not (await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS got", (_LOCK,))).fetchone() or {})["got"]:
+    while not (await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS got", (_LOCK,))).fetchone() or {})["got"]:  # noqa: ASYNC110
         await asyncio.sleep(0.1)
     try:
         yield

@@ -6,6 +6,7 @@ worker that claimed the run and change nothing once another one holds it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 from uuid import UUID
@@ -260,7 +261,7 @@ class Runs:
             await conn.execute(SQL["settle_thread"], {"thread_id": run.thread_id})
         return True
 
-    async def reap(self, max_attempts: int) -> tuple[list[UUID], list[UUID]]:
+    async def reap(self, max_attempts: int) -> tuple[Sequence[UUID], Sequence[UUID]]:
         """Return runs with expired leases to the queue. Gives (returned, given up for good)."""
         async with connection(self._pool) as conn:
             returned = [row["run_id"] for row in await _all(conn, "reap", {"max_attempts": max_attempts})]
