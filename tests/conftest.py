@@ -14,6 +14,7 @@ import psycopg  # noqa: E402
 import pytest  # noqa: E402
 import redis.asyncio  # noqa: E402
 
+from freehold.lab.scripted_model import ECHO_AGENT, ScriptedModel, serving  # noqa: E402
 from freehold.storage.migrate import migrate, provision  # noqa: E402
 from tests.support.servers import PostgresServer, ValkeyServer  # noqa: E402
 
@@ -104,3 +105,16 @@ def _database(server: PostgresServer, name: str) -> Database:
         reader_url=server.url(name, "freehold_reader", "reader-secret"),
         superuser_url=server.url(name),
     )
+
+
+@pytest.fixture(scope="session")
+async def _scripted_model() -> AsyncIterator[ScriptedModel]:
+    async with serving() as model:
+        yield model
+
+
+@pytest.fixture
+def scripted_model(_scripted_model: ScriptedModel) -> ScriptedModel:
+    """An OpenAI-compatible endpoint that behaves like an agent's model; `use(Script(...))` gives it other answers."""
+    _scripted_model.use(ECHO_AGENT)
+    return _scripted_model

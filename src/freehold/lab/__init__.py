@@ -1,0 +1,1 @@
+"""Evaluate, benchmark, fine-tune; and the scripted model that makes the first two repeatable."""
