@@ -1,0 +1,1 @@
+"""Logs, metrics, traces: set up once, used by name."""

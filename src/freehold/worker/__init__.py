@@ -1,0 +1,1 @@
+"""Claims runs, executes them, renews their leases and returns the runs of workers that died."""

@@ -1,0 +1,367 @@
+"""Executes one claimed run: load the graph, stream it with checkpoints fenced by the claim, end it once.
+
+Read `RunExecution.execute` from the top: it is the life of a run as ARCHITECTURE.md numbers it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
+from langgraph.pregel import Pregel
+from langgraph.runtime import RunControl
+from langgraph.store.base import BaseStore
+from langgraph.types import Command, Send
+
+from freehold.core.caller import Caller
+from freehold.core.encode import to_json
+from freehold.core.errors import FreeholdError, LeaseLost, StorageUnavailable
+from freehold.core.ids import assistant_id
+from freehold.core.run import CancelAction, Run, RunStatus
+from freehold.events.log import EventLog
+from freehold.graphs.registry import GraphRegistry
+from freehold.storage.assistants import Assistants
+from freehold.storage.checkpointer import Checkpointer, create_checkpointer
+from freehold.storage.pool import Pool
+from freehold.storage.runs import Runs
+from freehold.telemetry.metrics import RUN_DURATION, RUNS, STEP_DURATION
+from freehold.worker.publish import EventWriter
+from freehold.worker.stream import Translator, interrupts_on_wire, values_on_wire
+
+log = logging.getLogger(__name__)
+
+AnyGraph = Pregel[Any, Any, Any, Any]
+
+#: Seconds until a run whose database went away is tried again.
+POSTPONE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What executing runs takes; one per worker process."""
+
+    pool: Pool
+    runs: Runs
+    assistants: Assistants
+    events: EventLog
+    graphs: GraphRegistry
+    store: BaseStore | None
+    run_seconds: float
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended and what it leaves on its thread."""
+
+    status: RunStatus
+    thread_status: Literal["idle", "interrupted", "error"]
+    values: Any = None
+    interrupts: Mapping[str, list[dict[str, Any]]] | None = None
+    error: dict[str, Any] | None = None
+
+
+class RunExecution:
+    """One claim of one run. `cancel`, `lose` and `drain` may be called on the event loop at any time."""
+
+    def __init__(self, run: Run, needs: Needs) -> None:
+        self.run = run
+        self._needs = needs
+        self._control = RunControl()
+        self._task: asyncio.Task[Ending] | None = None
+        self._cancel: CancelAction | None = None
+        self._graph = "unknown"
+        self._started_at = time.monotonic()
+        self._lost = False
+        self._give_back = False
+
+    def cancel(self, action: CancelAction) -> None:
+        """A user wants it to stop."""
+        if self._cancel is None:
+            self._cancel = action
+            self._stop()
+
+    def lose(self) -> None:
+        """Another worker holds it now: stop, and write nothing more."""
+        self._lost = True
+        self._stop()
+
+    def drain(self) -> None:
+        """Stop at the next step boundary and give the run back."""
+        self._give_back = True
+        self._control.request_drain()
+
+    def abandon_step(self) -> None:
+        """The drain took too long: stop in the middle of the step; it is executed again elsewhere."""
+        self._give_back = True
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def execute(self) -> None:
+        """Run to an end, or give the run back. Errors of the graph end the run, never this method."""
+        async with EventWriter(self._needs.events, self.run, self.lose) as writer:
+            writer.emit("metadata", to_json({"run_id": str(self.run.run_id), "attempt": self.run.attempt}))
+            self._task = asyncio.create_task(self._stream(writer), name=f"run-{self.run.run_id}")
+            if self._lost or self._cancel:
+                self._stop()
+            try:
+                ending = await self._task
+            except asyncio.CancelledError:
+                if self._lost or self._cancel or self._give_back:
+                    await self._after_stop(writer)
+                elif (outer := asyncio.current_task()) and outer.cancelling():
+                    self._task.cancel()
+                    raise
+                else:
+                    await self._end(writer, _failed(RuntimeError("the graph cancelled its own task")))
+            except (LeaseLost, GraphDrained, StorageUnavailable) as error:
+                await self._after_setback(error)
+            except Exception as error:  # noqa: BLE001 - users' graphs raise anything; it is the run's result
+                await self._end(writer, _failed(error))
+            else:
+                await self._end(writer, ending)
+
+    # -- executing -----------------------------------------------------------------------------------------------
+
+    async def _stream(self, writer: EventWriter) -> Ending:
+        graph_id, defaults = await self._graph_id()
+        self._graph = graph_id
+        config = run_config(self.run, graph_id, defaults)
+        saver = create_checkpointer(self._needs.pool, run_id=self.run.run_id, epoch=self.run.epoch)
+        limit = asyncio.timeout(self._needs.run_seconds)
+        try:
+            async with limit, self._needs.graphs.open(graph_id, config, store=self._needs.store, context=self.run.request.context) as bare:
+                graph = bare.copy(update={"checkpointer": saver, "store": self._needs.store or bare.store})
+                values = await self._drive(graph, config, saver, writer)
+                return await self._settle(graph, values)
+        except TimeoutError:
+            if limit.expired():
+                return self._timed_out()
+            raise  # the graph's own
+
+    async def _drive(self, graph: AnyGraph, config: RunnableConfig, saver: Checkpointer, writer: EventWriter) -> Any:
+        """Stream the graph to its end and return the last root values."""
+        request = self.run.request
+        translator = Translator(request.stream_mode)
+        values: Any = None
+        step_began = time.monotonic()
+        parts = cast(
+            AsyncIterator[Any],
+            graph.astream(
+                await self._input(config, saver),
+                config,
+                context=request.context,
+                stream_mode=cast(Any, translator.graph_modes),
+                subgraphs=request.stream_subgraphs,
+                interrupt_before=_nodes(request.interrupt_before),
+                interrupt_after=_nodes(request.interrupt_after),
+                durability=request.durability,
+                control=self._control,
+            ),
+        )
+        async with aclosing(cast(Any, parts)):
+            async for item in parts:
+                namespace, mode, part = item if request.stream_subgraphs else ((), *item)
+                if mode == "values" and not namespace:
+                    values = part
+                    STEP_DURATION.labels(self._graph).observe(time.monotonic() - step_began)
+                    step_began = time.monotonic()
+                for event in translator.events(namespace, mode, part):
+                    writer.emit(event.name, event.data, delta=event.delta)
+        return values
+
+    async def _graph_id(self) -> tuple[str, dict[str, Any]]:
+        """The assistant's graph and config; system assistants are known without a query."""
+        for graph_id in (*self._needs.graphs.graphs, *self._needs.graphs.failures):
+            if assistant_id(graph_id) == self.run.assistant_id:
+                return graph_id, {}
+        assistant = await self._needs.assistants.get(Caller(self.run.organisation, self.run.owner), self.run.assistant_id)
+        return assistant.graph_id, assistant.config
+
+    async def _input(self, config: RunnableConfig, saver: Checkpointer) -> Any:
+        """What to start with; None to go on from the last checkpoint, where an earlier attempt of this run wrote it."""
+        request = self.run.request
+        if self.run.epoch > 1:
+            latest = await saver.aget_tuple({"configurable": {"thread_id": str(self.run.thread_id), "checkpoint_ns": ""}})
+            if latest and latest.metadata.get("run_id") == str(self.run.run_id):
+                config["configurable"].pop("checkpoint_id", None)
+                log.info("run %s goes on from its last checkpoint", self.run.run_id, extra={"action": "run_resumed"})
+                return None
+        return _command(request.command) if request.command is not None else request.input
+
+    async def _settle(self, graph: AnyGraph, values: Any) -> Ending:
+        """Read the state only where the stream did not tell everything: after an interrupt, or when nothing was streamed."""
+        if values is not None and not _may_be_paused(values, self.run):
+            return Ending("success", "idle", values)
+        snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
+        pending = {task.id: interrupts_on_wire(task.interrupts) for task in snapshot.tasks if task.interrupts}
+        paused = bool(pending or snapshot.next)
+        return Ending("success", "interrupted" if paused else "idle", snapshot.values if values is None else values, pending)
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    async def _end(self, writer: EventWriter, ending: Ending) -> None:
+        """Store the end with the epoch checked, then tell those who watch. In this order: what is announced is stored."""
+        if ending.error:
+            log.info("run %s ended: %s", self.run.run_id, ending.error, extra={"action": "run_failed"})
+        values = values_on_wire(ending.values)
+        stored = to_json({key: value for key, value in values.items() if key != "__interrupt__"}) if isinstance(values, dict) else None
+        if stored is None and values is not None:
+            stored = to_json(values)
+        try:
+            won = await self._finish(ending, stored)
+        except StorageUnavailable:
+            log.error("the end of run %s could not be stored; it is executed again", self.run.run_id, extra={"action": "finish_failed"})
+            return
+        if not won:
+            log.warning("run %s was taken by another worker before its end", self.run.run_id, extra={"action": "lease_lost"})
+            return
+        RUNS.labels(self._graph, ending.status).inc()
+        RUN_DURATION.labels(self._graph).observe(time.monotonic() - self._started_at)
+        if ending.error:
+            writer.emit("error", to_json(ending.error))
+        interrupts = [item for items in (ending.interrupts or {}).values() for item in items]
+        head = to_json({"status": ending.status, "error": ending.error, "interrupts": interrupts})
+        writer.end(head[:-1] + b',"values":' + (stored or b"null") + b"}")
+        await self._needs.events.wake_workers()
+
+    async def _finish(self, ending: Ending, values: bytes | None) -> bool:
+        """Patient with a database that restarts: the run is done, only its end is not written yet."""
+        for pause in (0.2, 0.5, 1, 2, 4, 8, None):
+            try:
+                return await self._needs.runs.finish(
+                    self.run,
+                    ending.status,
+                    thread_status=ending.thread_status,
+                    values=values,
+                    interrupts=dict(ending.interrupts or {}),
+                    error=ending.error,
+                )
+            except StorageUnavailable:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    async def _after_stop(self, writer: EventWriter) -> None:
+        if self._lost:
+            log.warning("run %s is held by another worker now; stopped", self.run.run_id, extra={"action": "lease_lost"})
+        elif self._cancel == "rollback":
+            if await self._needs.runs.roll_back(self.run):
+                writer.end(to_json({"status": "interrupted", "error": None, "interrupts": [], "values": None}))
+        elif self._cancel:
+            await self._end(writer, await self._interrupted())
+        else:
+            await self._needs.runs.release(self.run)
+            await self._needs.events.wake_workers()
+
+    async def _after_setback(self, error: Exception) -> None:
+        if isinstance(error, LeaseLost) or self._lost:
+            log.warning("run %s is held by another worker now; stopped", self.run.run_id, extra={"action": "lease_lost"})
+        elif isinstance(error, GraphDrained):
+            await self._needs.runs.release(self.run)
+            await self._needs.events.wake_workers()
+        else:
+            log.error("run %s is tried again: %s", self.run.run_id, error, extra={"action": "run_postponed"})
+            try:
+                await self._needs.runs.postpone(self.run, POSTPONE_SECONDS)
+            except StorageUnavailable:
+                return  # its lease runs out and the reaper returns it
+
+    async def _interrupted(self) -> Ending:
+        """A cancelled run keeps its checkpoints; the thread shows what they hold."""
+        values: Any = None
+        paused = False
+        try:
+            graph_id, defaults = await self._graph_id()
+            config = run_config(self.run, graph_id, defaults)
+            async with self._needs.graphs.open(graph_id, config, access="threads.read") as bare:
+                graph = bare.copy(update={"checkpointer": create_checkpointer(self._needs.pool)})
+                snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
+                values, paused = snapshot.values or None, bool(snapshot.next)
+        except FreeholdError as error:
+            log.warning("state of cancelled run %s cannot be read: %s", self.run.run_id, error, extra={"action": "state_unread"})
+        return Ending("interrupted", "interrupted" if paused else "idle", values)
+
+    def _timed_out(self) -> Ending:
+        seconds = self._needs.run_seconds
+        message = f"the run took longer than {seconds:g} s (limits.run_seconds)"
+        return Ending("timeout", "error", error={"error": "TimeoutError", "message": message})
+
+
+def run_config(run: Run, graph_id: str, defaults: Mapping[str, Any]) -> RunnableConfig:
+    """The config a graph sees: assistant's, then client's, then ours, which nobody can override.
+
+    Keys that begin with two underscores belong to LangGraph and are dropped from what clients send.
+    """
+    asked = run.request.config
+    ids = {"run_id": str(run.run_id), "thread_id": str(run.thread_id), "graph_id": graph_id, "assistant_id": str(run.assistant_id)}
+    checkpoint = {
+        key: value for key, value in (run.request.checkpoint or {}).items() if key in {"checkpoint_id", "checkpoint_ns"} and value
+    }
+    configurable = {
+        **_client_keys(defaults.get("configurable")),
+        **_client_keys(asked.get("configurable")),
+        "checkpoint_ns": "",
+        **checkpoint,
+        **ids,
+        "user_id": run.owner,
+        "langgraph_auth_user_id": run.owner,
+        "freehold_organisation": run.organisation,
+        "freehold_owner": run.owner,
+    }
+    config: RunnableConfig = {
+        "configurable": configurable,
+        "metadata": {**(defaults.get("metadata") or {}), **(asked.get("metadata") or {}), **run.metadata, **ids},
+        "run_id": run.run_id,
+        "tags": [*(defaults.get("tags") or []), *(asked.get("tags") or [])],
+    }
+    limit = asked.get("recursion_limit") or defaults.get("recursion_limit")
+    if isinstance(limit, int):
+        config["recursion_limit"] = limit
+    return config
+
+
+def _client_keys(configurable: Any) -> dict[str, Any]:
+    reserved = {"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"}
+    if not isinstance(configurable, Mapping):
+        return {}
+    kept = {key: value for key, value in configurable.items() if not key.startswith("__") and key not in reserved}
+    if isinstance(configurable.get("checkpoint_id"), str):
+        kept["checkpoint_id"] = configurable["checkpoint_id"]
+    return kept
+
+
+def _command(asked: Mapping[str, Any]) -> Command[Any]:
+    """A client's command `{"resume", "update", "goto"}`; goto is a node name, `{"node", "input"}`, or a list of these."""
+    goto = asked.get("goto") or ()
+    targets = [
+        Send(item["node"], item.get("input")) if isinstance(item, Mapping) else item
+        for item in (goto if isinstance(goto, list) else [goto] if goto else [])
+    ]
+    update = asked.get("update")
+    return Command(update=update, resume=asked.get("resume"), goto=cast(Any, targets))
+
+
+def _nodes(asked: tuple[str, ...] | Literal["*"]) -> Any:
+    return asked if asked == "*" else list(asked) or None
+
+
+def _may_be_paused(values: Any, run: Run) -> bool:
+    return bool(run.request.interrupt_before or run.request.interrupt_after) or (isinstance(values, dict) and "__interrupt__" in values)
+
+
+def _failed(error: Exception) -> Ending:
+    message = error.message if isinstance(error, FreeholdError) else str(error)
+    if not isinstance(error, FreeholdError):
+        log.warning("a graph raised %s", type(error).__name__, exc_info=error, extra={"action": "graph_raised"})
+    return Ending("error", "error", error={"error": type(error).__name__, "message": message})

@@ -1,0 +1,120 @@
+"""Writes a run's events: numbered once, sent in small batches, kept while Valkey is away.
+
+Token deltas wait up to `BATCH_SECONDS` for company, because one append per token would cost more than the token;
+everything else goes out at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+
+from redis.exceptions import RedisError
+
+from freehold.core.errors import LeaseLost
+from freehold.core.event import END, Event, EventId
+from freehold.core.run import Run
+from freehold.events.log import UNREACHABLE, EventLog
+
+log = logging.getLogger(__name__)
+
+BATCH_SECONDS = 0.015
+
+#: Bytes kept for a run while Valkey is away; beyond it the oldest events are given up and a `gap` says so.
+BUFFER_BYTES = 32 * 1024 * 1024
+
+#: After the last event, how long a run may wait for Valkey before its worker goes on without it.
+CLOSE_SECONDS = 20.0
+
+
+class EventWriter:
+    """The only writer of one claim of a run. `async with` starts and stops its sending task."""
+
+    def __init__(self, events: EventLog, run: Run, on_lost: Callable[[], None]) -> None:
+        self._events = events
+        self._run = run
+        self._on_lost = on_lost
+        self._seq = 0
+        self._waiting: deque[Event] = deque()
+        self._bytes = 0
+        self._urgent = asyncio.Event()
+        self._any = asyncio.Event()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> EventWriter:
+        self._task = asyncio.create_task(self._send_all(), name=f"events-{self._run.run_id}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing = True
+        self._any.set()
+        self._urgent.set()
+        assert self._task is not None
+        try:
+            await asyncio.wait_for(self._task, CLOSE_SECONDS)
+        except TimeoutError:
+            log.warning("events of run %s were not all delivered: Valkey is away", self._run.run_id, extra={"action": "events_lost"})
+
+    def emit(self, name: str, data: bytes, *, delta: bool = False) -> None:
+        """Queue one event; `delta` ones may wait for a batch."""
+        self._seq += 1
+        self._waiting.append(Event(EventId(self._run.epoch, self._seq), name, data))
+        self._bytes += len(data)
+        if self._bytes > BUFFER_BYTES:
+            self._give_up_oldest()
+        self._any.set()
+        if not delta:
+            self._urgent.set()
+
+    def end(self, data: bytes) -> None:
+        """Close the stream; readers finish when they see it."""
+        self.emit(END, data)
+
+    def _give_up_oldest(self) -> None:
+        while self._bytes > BUFFER_BYTES // 2 and len(self._waiting) > 1:
+            self._bytes -= len(self._waiting.popleft().data)
+        first = self._waiting.popleft()
+        self._bytes -= len(first.data)
+        gap = b'{"reason":"the event store was away for too long; events were given up"}'
+        self._waiting.appendleft(Event(first.id, "gap", gap))
+
+    async def _send_all(self) -> None:
+        pause = 0.05
+        while True:
+            await self._any.wait()
+            if not self._urgent.is_set():
+                await asyncio.sleep(BATCH_SECONDS)
+            self._any.clear()
+            self._urgent.clear()
+            batch = list(self._waiting)
+            if not batch:
+                if self._closing:
+                    return
+                continue
+            try:
+                await self._events.append(self._run.run_id, batch, close=batch[-1].name == END)
+            except LeaseLost:
+                self._on_lost()
+                return
+            except UNREACHABLE:
+                self._any.set()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+                continue
+            except RedisError as error:
+                log.error("events of run %s cannot be written: %s", self._run.run_id, error, extra={"action": "events_refused"})
+                return
+            pause = 0.05
+            self._sent(batch)
+            if self._closing and not self._waiting:
+                return
+            if self._waiting:
+                self._any.set()
+
+    def _sent(self, batch: list[Event]) -> None:
+        newest = batch[-1].id
+        while self._waiting and self._waiting[0].id <= newest:
+            self._bytes -= len(self._waiting.popleft().data)
