@@ -1,0 +1,42 @@
+"""What the server needs of the rest, in one value: built by the composition root, read by every route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from freehold.config.settings import Settings
+from freehold.events.log import EventLog
+from freehold.graphs.registry import GraphRegistry
+from freehold.storage.api_keys import ApiKeys
+from freehold.storage.assistants import Assistants
+from freehold.storage.conversations import Conversations
+from freehold.storage.pool import Pool
+from freehold.storage.runs import Runs
+from freehold.storage.threads import Threads
+
+
+@dataclass(frozen=True)
+class ServerParts:
+    """Everything is open and ready; who made it closes it."""
+
+    settings: Settings
+    pool: Pool
+    runs: Runs
+    threads: Threads
+    assistants: Assistants
+    api_keys: ApiKeys
+    conversations: Conversations
+    events: EventLog
+    graphs: GraphRegistry
+
+
+async def _of_app(connection: HTTPConnection) -> ServerParts:
+    return cast(ServerParts, connection.app.state.parts)
+
+
+#: Parameter type of handlers that need the parts.
+Parts = Annotated[ServerParts, Depends(_of_app)]
