@@ -18,6 +18,9 @@ Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 #: Tables live in this schema; `public` stays free for the users' own tables.
 SCHEMA = "freehold"
 
+#: A process that hangs or is stopped within a transaction holds its locks no longer than this; the write is repeated.
+IDLE_IN_TRANSACTION_SECONDS = 10
+
 #: What the driver raises when the server went away, as opposed to a mistake in a query.
 CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
@@ -41,7 +44,8 @@ def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "free
 
 def connection_options(name: str) -> dict[str, Any]:
     """Keyword arguments every connection of ours is opened with."""
-    return {"autocommit": True, "row_factory": dict_row, "application_name": name, "options": f"-c search_path={SCHEMA},public"}
+    options = f"-c search_path={SCHEMA},public -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s"
+    return {"autocommit": True, "row_factory": dict_row, "application_name": name, "options": options}
 
 
 @asynccontextmanager

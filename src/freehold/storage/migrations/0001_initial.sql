@@ -56,18 +56,20 @@ CREATE TABLE runs (
   error               jsonb,
   created_at          timestamptz NOT NULL DEFAULT now(),
   started_at          timestamptz,
-  updated_at          timestamptz NOT NULL DEFAULT now()
+  updated_at          timestamptz NOT NULL DEFAULT now(),
+  UNIQUE (run_id, epoch)  -- makes epoch a key column: changing it waits for FOR KEY SHARE, renewing a lease does not (see fence)
 );
 CREATE INDEX runs_pending ON runs (queue_position) WHERE status = 'pending';
 CREATE INDEX runs_leased ON runs (lease_until) WHERE status = 'running';
 CREATE UNIQUE INDEX runs_one_running_per_thread ON runs (thread_id) WHERE status = 'running';
 CREATE INDEX runs_by_thread ON runs (thread_id, queue_position DESC);
 
--- Raises unless (run, epoch) is the current claim. Called in the transaction of every checkpoint write: FOR SHARE makes
--- the reaper's "epoch + 1" wait for that transaction, so a worker that lost its lease stores nothing.
+-- Raises unless (run, epoch) is the current claim. Called in the transaction of every checkpoint write: FOR KEY SHARE keeps
+-- the next claim ("epoch + 1") from happening until that transaction has ended, so a new attempt sees every checkpoint of the
+-- one before, and a worker that lost its run stores nothing. Lease renewal does not wait for it.
 CREATE FUNCTION fence(run uuid, claimed integer) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  PERFORM FROM runs WHERE run_id = run AND epoch = claimed AND status = 'running' FOR SHARE;
+  PERFORM FROM runs WHERE run_id = run AND epoch = claimed AND status = 'running' FOR KEY SHARE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'run % is not held with epoch %', run, claimed USING ERRCODE = 'FH001';
   END IF;

@@ -63,7 +63,7 @@ UPDATE runs
                                AND (other.status = 'running'
                                     OR other.status = 'pending' AND other.queue_position < candidate.queue_position))
           ORDER BY candidate.queue_position
-          LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
+          LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING *
 
 -- renew: extend the leases a worker holds; what comes back is still held, with what was asked of it

@@ -1,0 +1,81 @@
+"""Deterministic graphs for tests of the worker: each leaves a trace in a file, so that every execution of a step is seen."""
+
+import asyncio
+import operator
+import os
+import time
+from pathlib import Path
+from typing import Annotated, TypedDict
+
+from langgraph.config import get_stream_writer
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
+
+
+class State(TypedDict, total=False):
+    trace: str  # file that gets one line per execution of a node
+    seconds: float
+    steps: Annotated[list[str], operator.add]
+
+
+def _mark(state: State, node: str) -> None:
+    if path := state.get("trace"):
+        with Path(path).open("a") as file:
+            file.write(f"{os.getpid()} {node}\n")
+
+
+async def first(state: State) -> State:
+    _mark(state, "first")
+    return {"steps": ["first"]}
+
+
+async def slow(state: State) -> State:
+    _mark(state, "slow")
+    await asyncio.sleep(state.get("seconds", 0))
+    return {"steps": ["slow"]}
+
+
+async def ticking(state: State) -> State:
+    _mark(state, "ticking")
+    write = get_stream_writer()
+    for number in range(int(state.get("seconds", 1) * 20)):
+        write({"tick": number})
+        await asyncio.sleep(0.05)
+    return {"steps": ["ticking"]}
+
+
+async def blocking(state: State) -> State:
+    _mark(state, "blocking")
+    time.sleep(state.get("seconds", 0))  # what users should not do, and do
+    return {"steps": ["blocking"]}
+
+
+async def last(state: State) -> State:
+    _mark(state, "last")
+    return {"steps": ["last"]}
+
+
+async def ask(state: State) -> State:
+    return {"steps": [interrupt({"question": "go on?"})]}
+
+
+async def broken(state: State) -> State:
+    raise ValueError("this node always fails")
+
+
+def _chain(*nodes):
+    builder = StateGraph(State)
+    previous = START
+    for node in nodes:
+        builder.add_node(node.__name__, node)
+        builder.add_edge(previous, node.__name__)
+        previous = node.__name__
+    builder.add_edge(previous, END)
+    return builder
+
+
+steps = _chain(first, slow, last).compile()
+ticks = _chain(first, ticking, last).compile()
+blocks = _chain(first, blocking, last).compile()
+asks = _chain(first, ask, last).compile()
+fails = _chain(first, broken).compile()

@@ -1,0 +1,226 @@
+"""One run through the worker, on the real Postgres and Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from freehold.core.caller import Caller
+from freehold.core.errors import Conflict, NotFound
+from freehold.core.event import END, START, Event, EventId
+from freehold.core.ids import assistant_id
+from freehold.core.run import Run, RunRequest
+from freehold.events.log import EventLog, create_client
+from freehold.graphs.registry import GraphRegistry, load_project
+from freehold.storage.assistants import Assistants
+from freehold.storage.pool import Pool, create_pool
+from freehold.storage.runs import Runs, Target
+from freehold.storage.threads import Threads
+from freehold.worker.execute import Needs
+from freehold.worker.main import Worker
+
+ANNA = Caller("acme", "anna")
+PROJECT = Path(__file__).parent / "project" / "langgraph.json"
+
+
+@dataclass
+class Bench:
+    """What a test needs around one worker."""
+
+    database_url: str
+    pool: Pool
+    runs: Runs
+    threads: Threads
+    events: EventLog
+    graphs: GraphRegistry
+
+    def worker(self, **options: Any) -> Worker:
+        needs = Needs(
+            self.pool, self.runs, Assistants(self.pool), self.events, self.graphs, None, run_seconds=options.pop("run_seconds", 60)
+        )
+        settings = {"concurrency": 4, "lease_seconds": 2, "max_attempts": 3, "drain_seconds": 5, **options}
+        return Worker(needs, database_url=self.database_url, **settings)
+
+    async def accept(self, graph: str, graph_input: Any, *, thread: UUID | None = None, **options: Any) -> Run:
+        request = RunRequest(input=graph_input, stream_mode=options.pop("stream_mode", ("values", "updates", "custom")), **options)
+        target = Target(assistant_id(graph), graph, thread_id=thread)
+        accepted = await self.runs.accept(ANNA, target, request)
+        await self.events.wake_workers()
+        return accepted.run
+
+    async def follow(self, run: Run, after: EventId = START) -> list[Event]:
+        seen: list[Event] = []
+        async with asyncio.timeout(30):
+            while not seen or seen[-1].name != END:
+                seen += await self.events.read(run.run_id, seen[-1].id if seen else after, block_ms=500)
+        return seen
+
+
+@asynccontextmanager
+async def working(worker: Worker) -> AsyncIterator[Worker]:
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await task
+
+
+@pytest.fixture
+async def bench(database_url: str, valkey_url: str) -> AsyncIterator[Bench]:
+    client = create_client(valkey_url)
+    async with create_pool(database_url, max_size=10) as pool:
+        yield Bench(database_url, pool, Runs(pool), Threads(pool), EventLog(client), await load_project(PROJECT, shipped=None))
+    await client.aclose()
+
+
+def outcome(events: list[Event]) -> dict[str, Any]:
+    return json.loads(events[-1].data)
+
+
+async def test_a_run_streams_metadata_then_every_step_then_its_values(bench: Bench) -> None:
+    async with working(bench.worker()):
+        run = await bench.accept("steps", {"steps": ["in"]})
+        events = await bench.follow(run)
+    assert [event.name for event in events] == ["metadata", "values", *["updates", "values"] * 3, "end"]
+    assert json.loads(events[0].data) == {"run_id": str(run.run_id), "attempt": 1}
+    assert outcome(events) == {"status": "success", "error": None, "interrupts": [], "values": {"steps": ["in", "first", "slow", "last"]}}
+    assert [event.id for event in events] == [EventId(1, number) for number in range(1, len(events) + 1)]
+
+
+async def test_the_end_of_a_run_is_stored_on_run_and_thread(bench: Bench) -> None:
+    thread = await bench.threads.create(ANNA)
+    async with working(bench.worker()):
+        run = await bench.accept("steps", {"steps": []}, thread=thread.thread_id)
+        assert (await bench.threads.get(ANNA, thread.thread_id)).status == "busy"
+        await bench.follow(run)
+    assert (await bench.runs.get(ANNA, thread.thread_id, run.run_id)).status == "success"
+    stored = await bench.threads.get(ANNA, thread.thread_id)
+    assert (stored.status, stored.values) == ("idle", {"steps": ["first", "slow", "last"]})
+    assert stored.metadata == {"graph_id": "steps", "assistant_id": str(assistant_id("steps"))}
+
+
+async def test_a_failing_node_ends_the_run_as_an_error_that_names_it(bench: Bench) -> None:
+    async with working(bench.worker()):
+        run = await bench.accept("fails", {"steps": []})
+        events = await bench.follow(run)
+    assert events[-2].name == "error"
+    assert json.loads(events[-2].data) == {"error": "ValueError", "message": "this node always fails"}
+    assert outcome(events)["status"] == "error"
+
+
+async def test_an_interrupt_waits_on_the_thread_and_a_command_resumes_it(bench: Bench) -> None:
+    thread = await bench.threads.create(ANNA)
+    async with working(bench.worker()):
+        events = await bench.follow(await bench.accept("asks", {"steps": []}, thread=thread.thread_id))
+        (waiting,) = outcome(events)["interrupts"]
+        assert waiting["value"] == {"question": "go on?"}
+        paused = await bench.threads.get(ANNA, thread.thread_id)
+        assert paused.status == "interrupted"
+        assert [item for items in paused.interrupts.values() for item in items] == [waiting]
+        events = await bench.follow(await bench.accept("asks", None, thread=thread.thread_id, command={"resume": "yes"}))
+    assert outcome(events)["values"] == {"steps": ["first", "yes", "last"]}
+    assert (await bench.threads.get(ANNA, thread.thread_id)).status == "idle"
+
+
+async def test_runs_of_one_thread_execute_one_after_the_other_in_order(bench: Bench) -> None:
+    thread = await bench.threads.create(ANNA)
+    async with working(bench.worker()):
+        accepted = [await bench.accept("steps", {"steps": [str(n)], "seconds": 0.1}, thread=thread.thread_id) for n in range(4)]
+        endings = [outcome(await bench.follow(run))["values"]["steps"] for run in accepted]
+    assert endings[-1] == [item for n in range(4) for item in (str(n), "first", "slow", "last")]
+
+
+async def test_a_cancelled_run_stops_and_keeps_its_checkpoints(bench: Bench) -> None:
+    thread = await bench.threads.create(ANNA)
+    async with working(bench.worker()):
+        run = await bench.accept("steps", {"steps": [], "seconds": 30}, thread=thread.thread_id)
+        while len(await bench.events.read(run.run_id, START, block_ms=200)) < 4:
+            pass
+        await bench.runs.cancel(ANNA, thread.thread_id, run.run_id, "interrupt")
+        await bench.events.announce_cancel(run.run_id)
+        events = await bench.follow(run)
+    assert outcome(events)["status"] == "interrupted"
+    assert outcome(events)["values"]["steps"] == ["first"]
+    assert (await bench.threads.get(ANNA, thread.thread_id)).status == "interrupted"
+
+
+async def test_a_rolled_back_run_leaves_nothing(bench: Bench) -> None:
+    thread = await bench.threads.create(ANNA)
+    async with working(bench.worker()):
+        await bench.follow(await bench.accept("steps", {"steps": ["kept"]}, thread=thread.thread_id))
+        run = await bench.accept("steps", {"steps": ["dropped"], "seconds": 30}, thread=thread.thread_id)
+        while len(await bench.events.read(run.run_id, START, block_ms=200)) < 4:
+            pass
+        await bench.runs.cancel(ANNA, thread.thread_id, run.run_id, "rollback")
+        await bench.events.announce_cancel(run.run_id)
+        await bench.follow(run)
+        again = outcome(await bench.follow(await bench.accept("steps", {"steps": ["new"]}, thread=thread.thread_id)))
+    assert again["values"]["steps"] == ["kept", "first", "slow", "last", "new", "first", "slow", "last"]
+    with pytest.raises(NotFound):
+        await bench.runs.get(ANNA, thread.thread_id, run.run_id)
+
+
+async def test_reject_refuses_a_busy_thread(bench: Bench) -> None:
+    thread = await bench.threads.create(ANNA)
+    await bench.accept("steps", {"steps": []}, thread=thread.thread_id)
+    with pytest.raises(Conflict, match="already running"):
+        await bench.runs.accept(ANNA, Target(assistant_id("steps"), "steps", thread_id=thread.thread_id), RunRequest(), strategy="reject")
+
+
+async def test_another_owner_cannot_start_read_or_stop_runs_of_a_thread(bench: Bench) -> None:
+    thread = await bench.threads.create(ANNA)
+    run = await bench.accept("steps", {"steps": []}, thread=thread.thread_id)
+    for stranger in (Caller("acme", "bob"), Caller("other", "anna")):
+        target = Target(assistant_id("steps"), "steps", thread_id=thread.thread_id)
+        for attempt in (
+            bench.runs.accept(stranger, target, RunRequest()),
+            bench.runs.accept(stranger, Target(target.assistant_id, "steps", target.thread_id, create_thread=True), RunRequest()),
+            bench.runs.get(stranger, thread.thread_id, run.run_id),
+            bench.runs.cancel(stranger, thread.thread_id, run.run_id, "interrupt"),
+            bench.threads.get(stranger, thread.thread_id),
+            bench.threads.delete(stranger, thread.thread_id),
+        ):
+            with pytest.raises(NotFound):
+                await attempt
+        assert await bench.runs.list(stranger, thread.thread_id) == []
+
+
+async def test_a_draining_worker_gives_the_run_back_and_another_goes_on(bench: Bench, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    first = bench.worker()
+    task = asyncio.create_task(first.run())
+    run = await bench.accept("steps", {"steps": [], "seconds": 1, "trace": str(trace)})
+    while len(await bench.events.read(run.run_id, START, block_ms=200)) < 4:
+        pass
+    first.stop()
+    await task
+    async with working(bench.worker()):
+        events = await bench.follow(run)
+    assert outcome(events)["values"]["steps"] == ["first", "slow", "last"]
+    assert sorted(line.split()[1] for line in trace.read_text().splitlines()) == ["first", "last", "slow"]
+    assert [json.loads(event.data)["attempt"] for event in events if event.name == "metadata"] == [1, 1]
+
+
+async def test_a_node_that_blocks_longer_than_the_lease_runs_once(bench: Bench, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    async with working(bench.worker()):
+        run = await bench.accept("blocks", {"steps": [], "seconds": 5, "trace": str(trace)})
+        events = await bench.follow(run)
+    assert outcome(events)["status"] == "success"
+    assert [line.split()[1] for line in trace.read_text().splitlines()] == ["first", "blocking", "last"]
+
+
+async def test_a_run_that_takes_too_long_ends_as_a_timeout(bench: Bench) -> None:
+    async with working(bench.worker(run_seconds=0.3)):
+        events = await bench.follow(await bench.accept("steps", {"steps": [], "seconds": 30}))
+    assert outcome(events)["status"] == "timeout"
+    assert "limits.run_seconds" in outcome(events)["error"]["message"]
