@@ -13,7 +13,7 @@ from freehold.core.machine import Machine
 from freehold.stack.engine import Engine, choose_engine
 from freehold.stack.environment import agent_environment
 from freehold.stack.service import Secret, Service
-from freehold.stack.services import migrate, postgres, server, valkey, worker
+from freehold.stack.services import llama_cpp, migrate, postgres, server, valkey, vllm, worker
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,13 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
     Raises:
         ConfigError: the settings name a model or engine that cannot run on this machine.
     """
-    engine = Engine(choose_engine(settings, machine), settings.model.name)
+    engine = choose_engine(settings, machine)
     told = agent_environment(settings, engine)
     parts = (
         None if settings.database.url else postgres.service(settings),
         None if settings.redis.url else valkey.service(),
+        llama_cpp.service(settings, engine) if engine.name == "llama.cpp" else None,
+        vllm.service(settings, engine) if engine.name == "vllm" else None,
         migrate.service(settings, told),
         server.service(settings, told),
         worker.service(settings, told),

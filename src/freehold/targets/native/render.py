@@ -22,9 +22,7 @@ def render(stack: Stack, layout: Layout, *, version: str) -> Rendered:
     """Every process of the stack, in an order in which they can be started."""
     services = stack.ordered()
     names = {service.name: tuple(_replicas(service)) for service in services}
-    processes = [
-        _expand(_process(service, name, names, layout), service, layout) for service in services for name in names[service.name]
-    ]
+    processes = [_expand(_process(service, name, names, layout), service, layout) for service in services for name in names[service.name]]
     return Rendered(stack.name, version, stack.fingerprint, stack.server_url, tuple(processes))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from pydantic import SecretStr
 
 from freehold.core.errors import NotConfigured
 from freehold.stack.service import Secret
+from freehold.targets.native.files import write_private
 
 _REFERENCE = re.compile(r"\$\{secret:([a-z_]+)\}")
 
@@ -22,9 +22,9 @@ def ensure(folder: Path, wanted: Iterable[Secret], given: Mapping[str, SecretStr
     for secret in wanted:
         path = folder / secret.name
         if secret.source == "given":
-            _write(path, given[secret.name].get_secret_value())
+            write_private(path, given[secret.name].get_secret_value() + "\n")
         elif not path.exists():
-            _write(path, secrets.token_urlsafe(32))
+            write_private(path, secrets.token_urlsafe(32) + "\n")
             new.append(secret.name)
     return new
 
@@ -47,15 +47,3 @@ def read(folder: Path, name: str) -> str:
 def resolve(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
     """`{"A": "x${secret:key}"}` with the secrets filled in."""
     return {name: _REFERENCE.sub(lambda match: read(folder, match[1]), text) for name, text in env.items()}
-
-
-def _write(path: Path, value: str) -> None:
-    """Replace the file in one step, so a crash leaves the old value or the new one."""
-    partial = path.with_name(f".{path.name}.new")
-    partial.unlink(missing_ok=True)
-    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(value + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

@@ -1,0 +1,90 @@
+"""`freehold status`, and what `freehold` alone says."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from freehold.cli import output
+
+if TYPE_CHECKING:
+    from freehold.control.protocol import ServiceStatus, StackStatus
+
+_COLOURS = {"healthy": "32", "done": "32", "failed": "31", "unhealthy": "31", "restarting": "33"}
+
+#: What `freehold status` returns where something is not well: the code of `Unhealthy`.
+_NOT_WELL = 5
+
+
+async def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Each service: its state and why, pid, port, since when, memory."""
+    now = await _ask()
+    if now is None:
+        output.emit({"running": False, "services": []}, "not running; start it with `freehold up`", json=json)
+        raise typer.Exit(_NOT_WELL)
+    output.emit(_data(now), lambda: _table(now), json=json)
+    if not now.is_healthy:
+        raise typer.Exit(_NOT_WELL)
+
+
+async def overview() -> None:
+    """What runs here and what to do next."""
+    now = await _ask()
+    if now is None:
+        text = (
+            "No stack runs in this folder.\n\nTry:\n  freehold up --detach      start a private agent here\n"
+            "  freehold doctor           check this machine\n  freehold --help           all commands"
+        )
+    else:
+        text = (
+            f'{_table(now)}\n\n{now.server_url}\n\nTry:\n  freehold ask "What can you do?"\n  freehold chat\n'
+            "  freehold ingest PATH      let it read your documents\n  freehold logs server -f\n  freehold down"
+        )
+    output.emit(None, text)
+
+
+async def _ask() -> StackStatus | None:
+    from freehold.config import paths
+    from freehold.core.errors import Unhealthy
+    from freehold.targets.native import run
+    from freehold.targets.native.home import Home
+
+    home = Home(paths.home())
+    try:
+        return await run.status(home) if home.is_running() else None
+    except Unhealthy:
+        return None
+
+
+def _data(now: StackStatus) -> dict[str, object]:
+    return {
+        "running": True,
+        "healthy": now.is_healthy,
+        "name": now.name,
+        "version": now.version,
+        "url": now.server_url,
+        "supervisor": now.pid,
+        "since": now.since,
+        "stopping": now.stopping,
+        "services": [output.plain(service) for service in now.services],
+    }
+
+
+def _table(now: StackStatus) -> str:
+    rows = [_row(service) for service in now.services]
+    return output.table(rows, ("SERVICE", "STATE", "PID", "PORT", "SINCE", "MEMORY", "WHY"))
+
+
+def _row(service: ServiceStatus) -> tuple[str, ...]:
+    restarted = f"restarted {service.restarts} times" if service.restarts > 1 else "restarted once" if service.restarts else ""
+    return (
+        service.name,
+        service.state,
+        str(service.pid or "-"),
+        ", ".join(str(port) for port in service.ports) or "-",
+        f"{output.duration(time.time() - service.since)} ago" if service.since else "-",
+        output.size(service.memory_bytes) if service.memory_bytes else "-",
+        "; ".join(part for part in (service.why, restarted) if part),
+    )

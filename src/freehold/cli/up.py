@@ -1,0 +1,94 @@
+"""`freehold up`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from freehold.cli import output
+
+if TYPE_CHECKING:
+    from freehold.config.load import Loaded
+    from freehold.control.protocol import StackStatus
+    from freehold.targets.native.home import Home
+    from freehold.targets.native.up import Outcome
+
+
+async def up(
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once everything answers; the stack goes on running.")] = False,
+    port: Annotated[int | None, typer.Option("--port", help="Port of the agent server.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address it listens on; other than loopback, API keys are needed.")] = None,
+    model_port: Annotated[int | None, typer.Option("--model-port", help="Port of the model server.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build without asking.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Start the stack of this folder and wait until it answers."""
+    from freehold.config import load, paths
+    from freehold.targets.native import model
+    from freehold.targets.native import up as native
+    from freehold.targets.native.home import Home
+
+    loaded = load.load(config, overrides={"server.port": port, "server.host": host, "model.port": model_port})
+    home, progress = Home(paths.home()), output.progress(json)
+    outcome = await native.up(loaded, home, progress, prepare=lambda stack: model.prepare(stack, progress), attached=not detach)
+    output.emit(_data(outcome), lambda: _greeting(outcome, loaded, home), json=json)
+    if not detach and not outcome.was_running:
+        await _stay(home, json=json)
+
+
+def _data(outcome: Outcome) -> dict[str, object]:
+    return {
+        "status": "running",
+        "was_running": outcome.was_running,
+        "needs_restart": outcome.needs_restart,
+        "url": outcome.status.server_url,
+        "api_key": outcome.new_api_key,
+        "services": {service.name: {"state": service.state, "pid": service.pid} for service in outcome.status.services},
+    }
+
+
+def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
+    url = outcome.status.server_url
+    first = "Freehold is running already." if outcome.was_running else "Freehold is up."
+    lines = [output.paint(first, "1;32"), ""]
+    if outcome.needs_restart:
+        lines = [first, "Settings or version changed since: `freehold down`, then `freehold up` to apply them.", ""]
+    lines += [f"  agent server   {url}", f"  API docs       {url}/docs", f"  OpenAI API     {url}/v1"]
+    if loaded.settings.server.needs_keys:
+        lines += ["", f"  API keys are needed; the first one is in {home.secrets / 'api_key'}"]
+    if outcome.new_api_key:
+        lines += [f"  {outcome.new_api_key}", "  It is shown this once."]
+    lines += ["", "Try:", '  freehold ask "What is 42 * 17? Use the calculator."']
+    return "\n".join(lines)
+
+
+async def _stay(home: Home, *, json: bool) -> None:
+    """In the foreground until Ctrl-C: show what changes, then end in order."""
+    from freehold.core.errors import Unhealthy
+    from freehold.targets.native import run
+
+    output.say("Ctrl-C ends it; `freehold up --detach` would leave it running.")
+    shown: dict[str, tuple[str, str | None]] = {}
+    try:
+        while True:
+            await asyncio.sleep(0.5)
+            try:
+                _show_changes(await run.status(home), shown)
+            except Unhealthy:
+                output.say("the stack has ended")
+                return
+    except asyncio.CancelledError:
+        await run.stop(home, output.progress(json))
+        output.say("all services have ended; the data is kept")
+
+
+def _show_changes(status: StackStatus, shown: dict[str, tuple[str, str | None]]) -> None:
+    for service in status.services:
+        now = (service.state, service.why)
+        if shown.get(service.name, now) != now:
+            output.say(f"{service.name} is {service.state}{f': {service.why}' if service.why else ''}")
+        shown[service.name] = now

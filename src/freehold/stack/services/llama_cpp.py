@@ -1,0 +1,38 @@
+"""llama.cpp's own server: GGUF models on CPUs, laptops and Macs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from freehold.config.settings import Settings
+from freehold.models.engines import LLAMA_CPP_KEY_VARIABLE, llama_cpp_arguments
+from freehold.stack.engine import Engine
+from freehold.stack.service import Health, Port, Service
+
+
+def service(settings: Settings, engine: Engine) -> Service:
+    assert engine.entry is not None and engine.context is not None, "an engine that we start has a model"
+    wanted = settings.model
+    args = llama_cpp_arguments(
+        engine.entry,
+        Path("${model}"),
+        host=wanted.host,
+        port=wanted.port,
+        context=engine.context,
+        parallel=wanted.parallel,
+        threads=wanted.threads,
+    )
+    return Service(
+        name="model",
+        program="llama-server",
+        args=args,
+        env={LLAMA_CPP_KEY_VARIABLE: "${secret:model_key}"},
+        ports=(Port(wanted.port, wanted.host, "model.port", "--model-port"),),
+        health=Health("http", f"http://{_reachable(wanted.host)}:{wanted.port}/health", start_seconds=300),
+        grace_seconds=10,
+        about=f"llama.cpp: {engine.entry.title}",
+    )
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - mapping, not binding

@@ -1,0 +1,138 @@
+"""llama.cpp's server on this machine: one that is there, else the project's own binary, else built from source."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from freehold.config import env
+from freehold.core.errors import ConfigError, DownloadError, FreeholdError, Incompatible
+from freehold.core.progress import Progress
+from freehold.models.download import files
+from freehold.targets.native.engines import build, release
+
+#: The release that was tried with this version of Freehold; source and binary are of the same tag.
+VERSION = "b11434"
+
+_VERSION_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """A llama-server that can be used as it is."""
+
+    path: Path
+    origin: str
+
+
+async def ensure(cache: Path, progress: Progress) -> Path:
+    """A `llama-server` that runs on this machine.
+
+    Order: FREEHOLD_LLAMA_SERVER; one on the PATH; one fetched or built before; the official release; a build from source.
+
+    Args:
+        cache: the user's cache folder; engines live in `<cache>/engines`.
+
+    Raises:
+        ConfigError: FREEHOLD_LLAMA_SERVER does not run.
+        Incompatible: it has to be built and there is no compiler.
+        DownloadError, OutOfSpace, FreeholdError: fetching or building failed.
+    """
+    if found := await existing(cache):
+        return found.path
+    home = cache / "engines" / "llama.cpp"
+    async with files.locked(home, "llama-server", progress):
+        if found := await existing(cache):  # somebody else just finished
+            return found.path
+        try:
+            program = await _from_release(home, progress)
+        except (DownloadError, Incompatible) as error:
+            progress.say(f"no official llama.cpp binary: {error.message}")
+        else:
+            return program
+        return await _from_source(cache, home, progress)
+
+
+async def existing(cache: Path) -> Found | None:
+    """The llama-server that is here already, if any; nothing is fetched.
+
+    Raises:
+        ConfigError: FREEHOLD_LLAMA_SERVER names one that does not run.
+    """
+    if chosen := env.get("FREEHOLD_LLAMA_SERVER"):
+        path = Path(chosen).expanduser()
+        if problem := await _problem(path):
+            raise ConfigError(f"FREEHOLD_LLAMA_SERVER: {path} does not run: {problem}", hint="correct or unset it")
+        return Found(path, "FREEHOLD_LLAMA_SERVER")
+    if (on_path := shutil.which("llama-server")) and not await _problem(Path(on_path)):
+        return Found(Path(on_path), "on the PATH")
+    for program in _cached(cache / "engines" / "llama.cpp"):
+        if not await _problem(program):
+            return Found(program, "in the cache")
+    return None
+
+
+def _cached(home: Path) -> tuple[Path, ...]:
+    built, released = home / VERSION / "llama-server", home / f"{VERSION}-release"
+    return tuple(path for path in (built, *released.rglob("llama-server")) if path.is_file())
+
+
+async def _from_release(home: Path, progress: Progress) -> Path:
+    folder = home / f"{VERSION}-release"
+    architecture = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
+    program = await release.fetch(VERSION, platform.system(), architecture, folder, progress)
+    if problem := await _problem(program):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Incompatible(f"the official binary does not run here: {problem}")
+    return program
+
+
+async def _from_source(cache: Path, home: Path, progress: Progress) -> Path:
+    work = home / f"{VERSION}-build"
+    program = await build.build(cache, work, progress)
+    if problem := await _problem(program):
+        raise FreeholdError(f"the llama-server built in {work} does not run: {problem}")
+    final = home / VERSION
+    await asyncio.to_thread(_install, program, work, final)
+    return final / "llama-server"
+
+
+def _install(program: Path, work: Path, final: Path) -> None:
+    """Put the binary and its log in place at once, then drop the build tree."""
+    partial = final.with_name(final.name + ".new")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    shutil.copyfile(program, partial / "llama-server")
+    (partial / "llama-server").chmod(0o755)
+    with suppress(OSError):
+        shutil.copyfile(work / "build.log", partial / "build.log")
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+async def _problem(program: Path) -> str | None:
+    """Why a llama-server cannot be used: what `--version` said. None: it runs."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(str(program), "--version"),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), _VERSION_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return f"no answer to --version in {_VERSION_SECONDS} seconds"
+    if process.returncode:
+        text = output.decode(errors="replace").strip().splitlines()
+        return text[-1][:200] if text else f"--version ended with status {process.returncode}"
+    return None

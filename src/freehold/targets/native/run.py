@@ -1,0 +1,181 @@
+"""Starting and ending a rendered stack from outside: the supervisor as a process, waiting until it answers, an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+from freehold.config import env, paths
+from freehold.control import client
+from freehold.control.protocol import GOOD, ServiceStatus, StackStatus, socket_path
+from freehold.core.errors import TimedOut, Unhealthy
+from freehold.core.progress import Progress, Step
+from freehold.targets.native import arrange, files, leftovers, logs
+from freehold.targets.native.home import Home
+from freehold.targets.native.process import Rendered
+
+#: How often a starting or ending stack is asked how it is.
+INTERVAL = 0.1
+#: The supervisor itself has to answer within this time.
+SUPERVISOR_SECONDS = 30.0
+
+#: Folders and files of a state folder that `reset` deletes; anything else in it is not ours.
+OWN_ENTRIES = ("native", "secrets", "logs", "postgres", "postgres.new", "postgres.access", "valkey")
+
+
+def start(rendered: Rendered, home: Home, *, attached: bool) -> subprocess.Popen[bytes]:
+    """Write the rendered stack down and start its supervisor.
+
+    Args:
+        attached: the supervisor ends when this process does.
+    """
+    files.write_private(home.stack_file, rendered.to_json())
+    logs.rotate_if_large(home.log("supervisor"))
+    handle = logs.open_for_append(home.log("supervisor"))
+    command = [sys.executable, "-m", "freehold.targets.native.supervisor", str(home.path)]
+    if attached:
+        launcher = Path(__file__).with_name("child.py")
+        command = [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), "15", "-", os.getcwd(), "--", *command]  # noqa: PTH109
+    try:
+        return subprocess.Popen(  # noqa: S603 - our own module
+            command, env=env.inherited(), stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, start_new_session=not attached
+        )
+    finally:
+        os.close(handle)
+
+
+async def status(home: Home) -> StackStatus:
+    """How the running stack is.
+
+    Raises:
+        Unhealthy: none is running.
+    """
+    return await client.status(socket_path(paths.runtime(home.path)))
+
+
+async def until_healthy(home: Home, supervisor: subprocess.Popen[bytes] | None, progress: Progress) -> StackStatus:
+    """Wait until every service is well, showing each one's start.
+
+    Raises:
+        Unhealthy: a service failed; the message has its last lines, and the supervisor still runs.
+    """
+    await _until_answering(home, supervisor)
+    with ExitStack() as open_steps:
+        steps: dict[str, tuple[Step, ExitStack]] = {}
+        while True:
+            now = await status(home)
+            for service in now.services:
+                _show(service, steps, open_steps, progress)
+            if failed := [service for service in now.services if service.state == "failed"]:
+                raise _failure(failed)
+            if now.is_healthy:
+                return now
+            await asyncio.sleep(INTERVAL)
+
+
+async def stop(home: Home, progress: Progress) -> list[str]:
+    """End everything of this stack in order, also what a killed supervisor left behind; return the names of what ran.
+
+    Raises:
+        TimedOut: something is still there after its grace time.
+    """
+    names: list[str] = []
+    if home.is_running():
+        names = await _stop_supervisor(home, progress)
+    names += await asyncio.to_thread(leftovers.end, leftovers.read(home.processes_file))
+    if home.processes_file.exists():
+        leftovers.write(home.processes_file, [])
+    _clear_runtime(paths.runtime(home.path))
+    return names
+
+
+def delete(home: Home) -> None:
+    """Delete all data of a stopped stack, and nothing that is not ours."""
+    for name in OWN_ENTRIES:
+        _delete(home.path / name)
+    if os.getuid() == 0:
+        _delete(arrange.system_folder(home))
+    _delete(paths.runtime(home.path))
+    if home.path.exists() and not any(home.path.iterdir()):
+        home.path.rmdir()
+
+
+async def _until_answering(home: Home, supervisor: subprocess.Popen[bytes] | None) -> None:
+    deadline = time.monotonic() + SUPERVISOR_SECONDS
+    while True:
+        try:
+            await status(home)
+            return
+        except Unhealthy:
+            if supervisor and supervisor.poll() is not None and not home.is_running():
+                lines = logs.tail(home.log("supervisor"), 5)
+                raise Unhealthy("the supervisor ended at once:\n" + "\n".join(lines), hint="`freehold doctor` looks for causes") from None
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(INTERVAL)
+
+
+def _show(service: ServiceStatus, steps: dict[str, tuple[Step, ExitStack]], open_steps: ExitStack, progress: Progress) -> None:
+    if service.state not in ("waiting", "stopped") and service.name not in steps:
+        own = ExitStack()
+        steps[service.name] = (own.enter_context(progress.step(service.about, unit="seconds")), own)
+        open_steps.push(own)
+    if service.name in steps:
+        step, own = steps[service.name]
+        if service.state in GOOD:
+            own.close()
+        elif service.why:
+            step.note(service.why)
+
+
+def _failure(failed: Iterable[ServiceStatus]) -> Unhealthy:
+    parts, names = [], []
+    for service in failed:
+        lines = "\n".join(f"    {line}" for line in logs.tail(Path(service.log), 8))
+        parts.append(f"{service.name} does not start: {service.why}\n{lines}")
+        names.append(service.name)
+    return Unhealthy("\n".join(parts), hint=f"`freehold logs {names[0]}` has all of it; `freehold doctor` looks for causes")
+
+
+async def _stop_supervisor(home: Home, progress: Progress) -> list[str]:
+    socket = socket_path(paths.runtime(home.path))
+    try:
+        before = await client.status(socket)
+        await client.stop(socket)
+    except Unhealthy:  # it is ending just now, or has not come to listening yet
+        before = None
+    names = [service.name for service in before.services if service.pid] if before else []
+    with progress.step("stopping", unit="seconds") as step:
+        deadline = time.monotonic() + 180
+        while home.is_running():
+            if time.monotonic() > deadline:
+                raise TimedOut("the stack does not end", hint=f"`freehold logs supervisor`; its pid is in {home.lock_file}")
+            try:
+                now = await client.status(socket)
+                step.note(", ".join(service.name for service in now.services if service.pid))
+            except (Unhealthy, TimedOut):
+                pass
+            await asyncio.sleep(INTERVAL)
+    return names
+
+
+def _clear_runtime(runtime: Path) -> None:
+    """Sockets of servers that did not end by themselves; the folder is ours alone."""
+    if runtime.is_dir() and runtime.stat().st_uid == os.getuid():
+        for entry in runtime.iterdir():
+            entry.unlink()
+        runtime.rmdir()
+
+
+def _delete(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
