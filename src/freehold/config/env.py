@@ -27,7 +27,6 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("DATABASE_URL", "PostgreSQL of your own; replaces the embedded one.", secret=True),
     Variable("FREEHOLD_MIGRATION_DATABASE_URL", "Role that owns the tables and migrates them (default: DATABASE_URL).", secret=True),
     Variable("FREEHOLD_PROVISION_DATABASE_URL", "Superuser of a server of our own: creates roles, database and extension.", secret=True),
-    Variable("FREEHOLD_PROVISION_DATABASE_URL", "Superuser of the embedded PostgreSQL, set by the supervisor for migrations.", secret=True),
     Variable("FREEHOLD_READER_DATABASE_URL", "Read-only role that the query_database tool connects as.", secret=True),
     Variable("REDIS_URL", "Redis or Valkey of your own; replaces the embedded one.", secret=True),
     Variable("OPENAI_BASE_URL", "Any OpenAI-compatible endpoint; then no model server is started."),
