@@ -1,0 +1,90 @@
+"""Writes the pages of docs/reference from what the code says about itself, so that neither can be wrong alone.
+
+`make docs` runs it; a test compares the pages with what it would write.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from freehold.config.env import VARIABLES
+
+REFERENCE = Path(__file__).parent / "reference"
+_KEY = re.compile(r"# (?P<name>[a-z_]+) = (?P<value>.*?)(?P<example>  # an example; not set by default)?")
+_NOTICE = "<!-- Written by docs/generate.py (`make docs`). -->\n"
+
+
+@dataclass
+class Section:
+    """A `[section]` of the example: what it is for and its keys as (name, default, meaning)."""
+
+    name: str
+    about: str
+    keys: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def sections(example: str) -> Iterator[Section]:
+    """The sections of the annotated example, in order."""
+    current: Section | None = None
+    comment: list[str] = []
+    for line in example.splitlines():
+        if line.startswith("["):
+            if current:
+                yield current
+            current, comment = Section(line.strip("[]"), " ".join(comment)), []
+        elif current and (match := _KEY.fullmatch(line)):
+            default = f"unset, e.g. `{match['value']}`" if match["example"] else f"`{match['value']}`"
+            current.keys.append((match["name"], default, " ".join(comment)))
+            comment = []
+        else:
+            comment = [*comment, line.removeprefix("# ")] if line.startswith("#") else []
+    if current:
+        yield current
+
+
+def configuration_page(example: str) -> str:
+    """Markdown of docs/reference/configuration.md."""
+    lines = [
+        _NOTICE,
+        "# Configuration\n",
+        "Settings are read from `freehold.toml` in the working directory (or the file that `FREEHOLD_CONFIG` names), then from the",
+        "environment, then from the command line; the later source wins. Without any of them the defaults give a working stack.",
+        "`freehold config show --origin` prints every key with its value and where it came from. An unknown key or a wrong value",
+        "is an error that names the key.\n",
+    ]
+    for section in sections(example):
+        lines += [f"## `[{section.name}]`\n", f"{section.about}\n", "| key | default | meaning |", "| --- | --- | --- |"]
+        lines += [f"| `{name}` | {default} | {_cell(about)} |" for name, default, about in section.keys]
+        lines.append("")
+    lines += ["## Environment variables\n", "| variable | meaning |", "| --- | --- |"]
+    lines += [f"| `{variable.name}` | {_cell(variable.about)}{' Never shown.' if variable.secret else ''} |" for variable in VARIABLES]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page with what it should hold."""
+    example = (files("freehold.config") / "example.toml").read_text(encoding="utf-8")
+    return {REFERENCE / "configuration.md": configuration_page(example)}
+
+
+def main() -> int:
+    """Write the pages that differ."""
+    for path, text in pages().items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            sys.stderr.write(f"wrote {path.relative_to(Path(__file__).parent.parent)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from freehold.config.load import Loaded, load, rows
+from freehold.config.settings import Settings
+from freehold.core.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def loaded(text: str = "", *, environ: dict[str, str] | None = None, overrides: dict[str, object] | None = None) -> Loaded:
+    Path("freehold.toml").write_text(text)
+    return load(environ=environ or {}, overrides=overrides)
+
+
+def test_without_a_file_the_defaults_hold() -> None:
+    assert load(environ={}) == Loaded(Settings(), {}, None)
+
+
+def test_the_file_of_the_working_directory_is_read() -> None:
+    assert loaded("[server]\nport = 9000").settings.server.port == 9000
+
+
+def test_later_sources_win() -> None:
+    text = '[model]\nname = "file"\nport = 8001\n[server]\nport = 1\n'
+    found = loaded(text, environ={"FREEHOLD_MODEL": "environment"}, overrides={"server.port": 3, "model.context": None})
+    assert (found.settings.model.name, found.settings.model.port, found.settings.server.port) == ("environment", 8001, 3)
+
+
+def test_each_key_knows_where_it_came_from() -> None:
+    found = loaded(
+        "[model]\nport = 8001\n[tools.sql]\nrow_limit = 5\n",
+        environ={"OPENAI_BASE_URL": "http://x/v1"},
+        overrides={"server.cors_origins": []},
+    )
+    file = str(Path("freehold.toml").resolve())
+    assert found.origins == {
+        "model.port": file,
+        "tools.sql.row_limit": file,
+        "model.base_url": "$OPENAI_BASE_URL",
+        "server.cors_origins": "--cors-origins",
+    }
+
+
+def test_the_environment_may_name_the_file(tmp_path: Path) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text("[server]\nport = 9001\n")
+    assert load(environ={"FREEHOLD_CONFIG": str(other)}).settings.server.port == 9001
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert loaded(environ={"OPENAI_BASE_URL": ""}).settings.model.base_url is None
+
+
+def test_rows_show_every_key_and_no_secret() -> None:
+    found = loaded(environ={"DATABASE_URL": "postgresql://u:hidden@/d"}, overrides={"server.port": 9000})
+    shown = {key: (value, origin) for key, value, origin in rows(found)}
+    assert shown["server.port"] == ("9000", "--port")
+    assert shown["database.url"] == ("********", "$DATABASE_URL")
+    assert shown["redis.url"] == ("", "default")
+    assert shown["tools.sql.schemas"] == ('["public"]', "default")
+    assert "hidden" not in str(shown)
+
+
+WRONG_FILES = [
+    ("[server]\nprot = 1", 'server.prot: no such key ({file}); did you mean "server.port"?'),
+    ("[servr]\nport = 1", 'servr: no such key ({file}); did you mean "server"?'),
+    ("port = 9000", 'port: no such key ({file}); did you mean "server.port"?'),
+    ("[server]\nbanana = 1", "server.banana: no such key ({file}); valid here: auth, cors_origins, host, port"),
+    ("[server]\nport = 70000", "server.port: expected less than or equal to 65535, got 70000 ({file})"),
+    ("[server]\nport = 'x'", "server.port: expected a valid integer, unable to parse string as an integer, got 'x' ({file})"),
+    ("server = 3", "server: expected a section ([server]), got 3 ({file})"),
+    ("[stack]\nname = 'My Stack'", "stack.name: expected string should match pattern"),
+    ("[stack]\ntarget = 'cloud'", "stack.target: expected 'native', got 'cloud' ({file})"),
+    ("[model]\nengine = 'vlm'", "model.engine: expected 'auto', 'llama.cpp', 'vllm' or 'openai', got 'vlm' ({file})"),
+    ("[model]\nbase_url = 'gpu:8000'", 'model.base_url: expected a URL such as "http://127.0.0.1:11434/v1", got "gpu:8000"'),
+    (
+        "[server]\ncors_origins = ['http://a/b']",
+        'server.cors_origins: expected an origin such as "http://localhost:3000", got "http://a/b"',
+    ),
+    ("[worker]\nlease_seconds = 1", "worker.lease_seconds: expected greater than or equal to 2, got 1 ({file})"),
+    (
+        "[tools]\nenabled = ['shell']",
+        "tools.enabled.0: expected 'search_knowledge_base', 'calculate', 'query_database' or 'current_time', got 'shell'",
+    ),
+    (
+        "[knowledge]\nchunk_size = 100\nchunk_overlap = 100",
+        "knowledge.chunk_overlap: expected less than knowledge.chunk_size (100), got 100",
+    ),
+    ("[server]\nhost = '0.0.0.0'\nauth = 'none'", 'server.auth: "none" is allowed on loopback only, but server.host is 0.0.0.0'),
+    ("[model]\nengine = 'openai'", 'model.base_url: needed when model.engine is "openai"'),
+    ("[server]\nport = 8000", "model.port: expected another port than server.port (8000)"),
+    ("[server]\nport = ", "is not valid TOML"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG_FILES, ids=[text.replace("\n", " ") for text, _ in WRONG_FILES])
+def test_a_wrong_file_is_explained(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded(text)
+    assert message.format(file=Path("freehold.toml").resolve()) in caught.value.message
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded("[server]\nprot = 1\n[worker]\ncount = 0\n")
+    assert [line.split(":")[0] for line in caught.value.message.splitlines()] == ["server.prot", "worker.count"]
+
+
+def test_a_wrong_variable_is_named_not_the_file() -> None:
+    with pytest.raises(ConfigError, match=r"model\.base_url: expected a URL .*\(\$OPENAI_BASE_URL\)"):
+        loaded(environ={"OPENAI_BASE_URL": "gpu"})
+
+
+def test_a_wrong_secret_is_not_shown() -> None:
+    with pytest.raises(ConfigError) as caught:
+        loaded("[database]\nurl = ['postgresql://u:hidden@/d']\n")
+    assert "database.url" in caught.value.message and "hidden" not in str(caught.value)
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no configuration file at") as caught:
+        load(tmp_path / "none.toml", environ={})
+    assert caught.value.hint
+
+
+def test_a_file_that_is_not_text_is_one_error(tmp_path: Path) -> None:
+    Path("freehold.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(environ={})
+
+
+def test_a_value_where_a_section_belongs_is_explained() -> None:
+    with pytest.raises(ConfigError, match=r"expected a section \(\[server\]\)"):
+        loaded("server = 3", overrides={"server.port": 9})

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from freehold.config.settings import ModelSection, ServerSection, Settings
+
+
+@pytest.mark.parametrize(
+    ("host", "auth", "needs_keys"),
+    [
+        ("127.0.0.1", "auto", False),
+        ("localhost", "auto", False),
+        ("::1", "auto", False),
+        ("0.0.0.0", "auto", True),
+        ("192.168.1.5", "auto", True),
+        ("127.0.0.1", "keys", True),
+        ("127.0.0.1", "none", False),
+    ],
+)
+def test_keys_are_needed_off_loopback_or_when_asked_for(host: str, auth: str, needs_keys: bool) -> None:
+    assert ServerSection.model_validate({"host": host, "auth": auth}).needs_keys is needs_keys
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8123"),
+        ("0.0.0.0", "http://127.0.0.1:8123"),
+        ("::", "http://[::1]:8123"),
+        ("::1", "http://[::1]:8123"),
+        ("box.lan", "http://box.lan:8123"),
+    ],
+)
+def test_the_url_is_one_a_local_client_can_open(host: str, url: str) -> None:
+    assert ServerSection(host=host).url == url
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().server.port = 1
+
+
+def test_a_base_url_loses_its_trailing_slash() -> None:
+    assert ModelSection(base_url="http://x/v1/").base_url == "http://x/v1"
