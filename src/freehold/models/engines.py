@@ -41,7 +41,7 @@ def llama_cpp_arguments(
     arguments = (
         *("--model", str(model_path), "--alias", model.id),
         *("--host", host, "--port", str(port)),
-        *("--ctx-size", str(context * parallel), "--parallel", str(parallel), "--no-kv-unified"),
+        *("--ctx-size", str(context * parallel), "--parallel", str(parallel)),
         *("--jinja", "--metrics", "--no-webui", "--no-slots", "--offline"),
         *("--cache-prompt", "--cache-ram", str(PROMPT_CACHE_MIB)),
     )

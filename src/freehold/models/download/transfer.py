@@ -32,6 +32,9 @@ class Patience:
 
 PATIENCE = Patience()
 
+#: What `client` opens.
+Client = httpx.AsyncClient
+
 
 class Unreachable(DownloadError):
     """The server does not answer; nothing else need be asked of it."""

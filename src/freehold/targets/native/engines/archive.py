@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import shutil
 import tarfile
 from pathlib import Path, PurePosixPath
 
 from freehold.core.errors import DownloadError
+
+
+def _inside(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+    """What `tarfile.data_filter` does, in essence, for the Pythons before 3.11.4 that lack it: plain files, folders and inner links."""
+    root = Path(folder).resolve()
+    if not (member.isfile() or member.isdir() or member.issym()):
+        raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
+    linked = Path(member.name).parent / member.linkname if member.issym() else Path(member.name)
+    for path in (Path(member.name), linked):
+        if path.is_absolute() or not (root / path).resolve().is_relative_to(root):
+            raise tarfile.TarError(f"{member.name} leads out of the folder")
+    moved = copy.copy(member)
+    moved.mode = (member.mode & 0o755) | 0o600
+    moved.uid, moved.gid = os.getuid(), os.getgid()
+    return moved
+
+
+_FILTER = getattr(tarfile, "data_filter", _inside)
+
+
+def _moved(member: tarfile.TarInfo, skip: int) -> tarfile.TarInfo:
+    """The member with its first folders left out; hard links name other members, so theirs are left out too."""
+    moved = copy.copy(member)
+    moved.name = str(PurePosixPath(*PurePosixPath(member.name).parts[skip:]))
+    if member.islnk():
+        moved.linkname = str(PurePosixPath(*PurePosixPath(member.linkname).parts[skip:]))
+    return moved
 
 
 def extract(archive: Path, target: Path, *, under: str | None = None) -> None:
@@ -28,9 +57,7 @@ def extract(archive: Path, target: Path, *, under: str | None = None) -> None:
                 parts = PurePosixPath(member.name).parts
                 if len(parts) <= skip or (under is not None and parts[1] != under):
                     continue
-                if member.islnk():
-                    member.linkname = str(PurePosixPath(*PurePosixPath(member.linkname).parts[skip:]))
-                opened.extract(member.replace(name=str(PurePosixPath(*parts[skip:])), deep=False), partial, filter="data")
+                opened.extract(_moved(member, skip), partial, filter=_FILTER)
     except (tarfile.TarError, EOFError, OSError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise DownloadError(f"{archive.name} could not be unpacked: {error}") from error

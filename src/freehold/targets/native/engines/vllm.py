@@ -1,0 +1,97 @@
+"""vLLM on an NVIDIA GPU, in an environment of its own: its dependencies are many, large, and fit nobody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import orjson
+
+from freehold.core.errors import FreeholdError, Incompatible
+from freehold.core.machine import Machine
+from freehold.core.progress import Progress
+from freehold.models.download import files, transfer
+from freehold.targets.native.engines import command
+
+VERSION = "0.33.0"
+
+#: Unpacked libraries are larger than their wheels, and pip holds both for a while.
+_DISK_PER_DOWNLOADED_BYTE = 3
+_COMPLETE = ".complete"
+
+
+async def ensure(cache: Path, found: Machine, progress: Progress) -> Path:
+    """The `vllm` program, installed into `<cache>/engines/vllm/<version>` the first time; its size is shown before.
+
+    Raises:
+        Incompatible: there is no NVIDIA GPU, or this is not Linux.
+        OutOfSpace: the disk does not suffice.
+        FreeholdError: pip failed; the message ends with the last lines of its log.
+    """
+    if found.system != "Linux" or not found.gpus:
+        raise Incompatible("vLLM needs Linux and an NVIDIA GPU", hint='set model.engine = "llama.cpp", or OPENAI_BASE_URL')
+    home = cache / "engines" / "vllm" / VERSION
+    program = home / "bin" / "vllm"
+    if _exists(home / _COMPLETE):
+        return program
+    async with files.locked(home.with_name(f"{VERSION}.install"), "vLLM", progress):
+        if not _exists(home / _COMPLETE):
+            await _install(home, progress)
+    return program
+
+
+async def _install(home: Path, progress: Progress) -> None:
+    log = home.with_name(f"{VERSION}.install") / "install.log"
+    python = str(home / "bin" / "python")
+    await _run([sys.executable, "-m", "venv", "--clear", str(home)], log)
+    wanted = ["install", "--disable-pip-version-check", "--no-input", f"vllm=={VERSION}"]
+    report = log.with_name("report.json")
+    with progress.step("vLLM: working out what it needs", unit="items"):
+        await _run([python, "-m", "pip", *wanted, "--quiet", "--dry-run", "--report", str(report)], log)
+    size = await download_size(_urls(report))
+    progress.say(f"vLLM {VERSION} and what it needs: {files.gigabytes(size)} to download")
+    files.require_space(home, size * _DISK_PER_DOWNLOADED_BYTE, "vLLM")
+    with progress.step(f"installing vLLM {VERSION}", unit="items") as step:
+        await _run([python, "-m", "pip", *wanted, "--progress-bar=off"], log, on_line=lambda line: step.note(line.strip()[:80]))
+    await _run([str(home / "bin" / "vllm"), "--version"], log)
+    _mark(home / _COMPLETE)
+
+
+async def download_size(urls: Sequence[str]) -> int:
+    """Bytes behind these addresses, by their headers; those that do not say count nothing."""
+    gate = asyncio.Semaphore(8)
+
+    async def one(http: transfer.Client, url: str) -> int:
+        async with gate:
+            try:
+                answer = await http.head(url)
+            except httpx.HTTPError:
+                return 0
+            return int(answer.headers.get("Content-Length", 0)) if answer.is_success else 0
+
+    async with transfer.client(transfer.PATIENCE) as http:
+        return sum(await asyncio.gather(*(one(http, url) for url in urls if url.startswith("http"))))
+
+
+def _urls(report: Path) -> list[str]:
+    return [entry["download_info"]["url"] for entry in orjson.loads(report.read_bytes())["install"]]
+
+
+async def _run(arguments: list[str], log: Path, **options: object) -> None:
+    status = await command.run(arguments, folder=log.parent, log=log, **options)  # type: ignore[arg-type]
+    if status:
+        raise FreeholdError(
+            f"installing vLLM failed with status {status}; the end of {log}:\n{command.last_lines(log)}",
+            hint='set model.engine = "llama.cpp", or OPENAI_BASE_URL to a vLLM that runs elsewhere',
+        )
+
+
+def _exists(path: Path) -> bool:
+    return path.exists()
+
+
+def _mark(path: Path) -> None:
+    path.touch()
