@@ -1,0 +1,59 @@
+"""`freehold check`: load the configuration and every graph of a project, and say what is wrong before it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from freehold.cli import output
+from freehold.config import env
+from freehold.config.load import load
+from freehold.core.errors import GraphError
+
+if TYPE_CHECKING:
+    from freehold.graphs.registry import GraphRegistry
+
+
+def check(
+    project: Annotated[
+        Path | None, typer.Option("--project", help="A langgraph.json or its folder; default: the one in this folder.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check an agent project and the configuration."""
+    env.set_process_defaults()
+    loaded = load(config)
+    chosen = project or loaded.settings.agents.config or (Path("langgraph.json") if Path("langgraph.json").is_file() else None)
+    registry = asyncio.run(_load(chosen))
+    report = {
+        "configuration": str(loaded.file) if loaded.file else None,
+        "project": str(chosen) if chosen else None,
+        "graphs": sorted(registry.graphs),
+        "failures": {graph_id: {"message": error.message, "hint": error.hint} for graph_id, error in registry.failures.items()},
+        "findings": list(registry.findings),
+    }
+    output.emit(report, lambda: _human(report, registry), json=json)
+    if registry.failures:
+        raise GraphError(f"{len(registry.failures)} of {len(registry.failures) + len(registry.graphs)} graphs do not load")
+
+
+async def _load(project: Path | None) -> GraphRegistry:
+    from freehold.graphs.registry import load_project
+
+    return await load_project(project, shipped=None)
+
+
+def _human(report: dict[str, object], registry: GraphRegistry) -> str:
+    lines = [
+        f"configuration  {report['configuration'] or 'defaults'}: good",
+        f"project        {report['project'] or 'none: the shipped agent is served'}",
+    ]
+    lines += [f"  ok    {graph_id}  ({entry.source})" for graph_id, entry in registry.graphs.items()]
+    for graph_id, error in registry.failures.items():
+        lines += [f"  fail  {graph_id}: {error.message}"] + ([f"        hint: {error.hint}"] if error.hint else [])
+    lines += [f"  note  {finding}" for finding in registry.findings]
+    return "\n".join(lines)
