@@ -1,1 +1,1 @@
-"""Model servers for this machine: found, fetched or built. A file per engine, each with `ensure(cache, ...)`; `ENSURE` lists them."""
+"""Model servers for this machine: found, fetched or built. A file per engine, each with `ensure(cache, progress)`."""

@@ -14,6 +14,7 @@ from freehold.core.errors import FreeholdError, Incompatible
 from freehold.core.machine import Machine
 from freehold.core.progress import Progress
 from freehold.models.download import files, transfer
+from freehold.targets.native import machine
 from freehold.targets.native.engines import command
 
 VERSION = "0.33.0"
@@ -23,14 +24,18 @@ _DISK_PER_DOWNLOADED_BYTE = 3
 _COMPLETE = ".complete"
 
 
-async def ensure(cache: Path, found: Machine, progress: Progress) -> Path:
+async def ensure(cache: Path, progress: Progress, found: Machine | None = None) -> Path:
     """The `vllm` program, installed into `<cache>/engines/vllm/<version>` the first time; its size is shown before.
+
+    Args:
+        found: the machine; detected where it is not given.
 
     Raises:
         Incompatible: there is no NVIDIA GPU, or this is not Linux.
         OutOfSpace: the disk does not suffice.
         FreeholdError: pip failed; the message ends with the last lines of its log.
     """
+    found = found or machine.detect()
     if found.system != "Linux" or not found.gpus:
         raise Incompatible("vLLM needs Linux and an NVIDIA GPU", hint='set model.engine = "llama.cpp", or OPENAI_BASE_URL')
     home = cache / "engines" / "vllm" / VERSION
