@@ -36,19 +36,8 @@ class PostgresServer:
         """Initialise the data folder and start."""
         if os.getuid() == 0:
             os.chown(self.folder, _NOBODY, _NOBODY)
-        initdb = [
-            self._binaries / "initdb",
-            "-D",
-            self._data,
-            "-U",
-            SUPERUSER,
-            "-A",
-            "scram-sha-256",
-            "--no-sync",
-            "-E",
-            "UTF8",
-            "--locale=C",
-        ]
+        options = "-A scram-sha-256 --no-sync -E UTF8 --locale=C".split()
+        initdb = [str(self._binaries / "initdb"), "-D", str(self._data), "-U", SUPERUSER, *options]
         password_file = self.folder / "password"
         password_file.write_text("unused-but-needed\n")
         password_file.chmod(0o644)
