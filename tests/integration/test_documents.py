@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.support import documents
 
 from freehold.config.settings import KnowledgeSection
 from freehold.core.caller import LOCAL, Caller
@@ -19,7 +20,6 @@ from freehold.rag.knowledge import Knowledge
 from freehold.rag.split import Chunk
 from freehold.storage.documents import Document
 from freehold.storage.pool import Pool, connection, create_pool
-from tests.support import documents
 
 SOMEBODY_ELSE = Caller("local", "somebody-else")
 ANOTHER_COMPANY = Caller("elsewhere", "local")
@@ -264,7 +264,7 @@ async def test_search_agrees_with_exact_search_over_two_hundred_chunks(pool: Poo
 
 async def test_an_owner_with_few_chunks_among_many_gets_all_of_them(pool: Pool) -> None:
     index, question = PgvectorIndex(pool), unit_vectors(1, seed=3)[0]
-    crowd = unit_vectors(600, seed=1) * 0.1 + question  # all of them nearer than what the small owner has
+    crowd = unit_vectors(2500, seed=1) * 0.1 + question  # all of them nearer than what the small owner has
     await store(index, crowd / np.linalg.norm(crowd, axis=1, keepdims=True), LOCAL)
     await store(index, unit_vectors(5, seed=2), SOMEBODY_ELSE)
     async with connection(pool) as conn:  # what a planner with stale statistics does: through the graph, whatever the owner has
