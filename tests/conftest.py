@@ -43,7 +43,7 @@ async def postgres() -> AsyncIterator[PostgresServer]:
     server = PostgresServer()
     try:
         server.create()
-        template = _database(server, _TEMPLATE)
+        template = make_database(server, _TEMPLATE)
         await provision(server.url("postgres"), owner_url=template.owner_url, app_url=template.app_url, reader_url=template.reader_url)
         await migrate(template.owner_url, app_role=_APP_ROLE)
         yield server
@@ -54,7 +54,7 @@ async def postgres() -> AsyncIterator[PostgresServer]:
 @pytest.fixture
 async def database(postgres: PostgresServer) -> AsyncIterator[Database]:
     """A fresh, migrated database, dropped afterwards."""
-    database = _database(postgres, f"test_{next(_numbers)}")
+    database = make_database(postgres, f"test_{next(_numbers)}")
     async with await psycopg.AsyncConnection.connect(postgres.url("postgres"), autocommit=True) as admin:
         await admin.execute(f'CREATE DATABASE "{database.name}" TEMPLATE "{_TEMPLATE}" OWNER freehold_owner')
         yield database
@@ -97,7 +97,8 @@ async def valkey_url(valkey: ValkeyServer) -> str:
     return valkey.url
 
 
-def _database(server: PostgresServer, name: str) -> Database:
+def make_database(server: PostgresServer, name: str) -> Database:
+    """URLs of a database on a server, which need not exist yet."""
     return Database(
         name,
         app_url=server.url(name, _APP_ROLE, "app-secret"),

@@ -105,9 +105,10 @@ class PostgresServer:
 
 
 class ValkeyServer:
-    """One Valkey on a Unix socket that keeps nothing on disk."""
+    """One Valkey on a Unix socket; `persistent` keeps an append-only file, as the stack's own does."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, persistent: bool = False) -> None:
+        self._persistent = persistent
         self.folder = _short_folder("fh-vk-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -116,7 +117,7 @@ class ValkeyServer:
         return f"unix://{self.folder}/valkey.sock"
 
     def start(self) -> ValkeyServer:
-        """Start empty and wait until the socket accepts."""
+        """Start, on what a persistent one kept, and wait until it answers."""
         arguments = [
             "--port",
             "0",
@@ -125,7 +126,7 @@ class ValkeyServer:
             "--save",
             "",
             "--appendonly",
-            "no",
+            "yes" if self._persistent else "no",
             "--dir",
             str(self.folder),
         ]
@@ -135,7 +136,7 @@ class ValkeyServer:
         return self
 
     def stop(self, *, kill: bool = False) -> None:
-        """End it; what it held is gone."""
+        """End it; what it held is gone, unless it is persistent."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGKILL if kill else signal.SIGTERM)

@@ -29,7 +29,7 @@ def check(
     loaded = load(config)
     chosen = project or loaded.settings.agents.config or (Path("langgraph.json") if Path("langgraph.json").is_file() else None)
     registry = asyncio.run(_load(chosen))
-    report = {
+    report: dict[str, object] = {
         "configuration": str(loaded.file) if loaded.file else None,
         "project": str(chosen) if chosen else None,
         "graphs": sorted(registry.graphs),

@@ -1,0 +1,209 @@
+"""The composition root: opens what the server and the worker need, in order, and closes it in reverse.
+
+Nothing is created at import. Every other module receives what it uses. The web framework is imported where the server is
+opened, so that a worker process does not carry it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import redis.asyncio as redis
+from langchain_core.tools import BaseTool
+
+from freehold.config import env
+from freehold.config.load import Loaded
+from freehold.config.paths import cache
+from freehold.config.settings import Settings
+from freehold.core.errors import NotConfigured
+from freehold.events.log import EventLog, create_client
+from freehold.graphs.agents import assistant
+from freehold.graphs.agents.model import create_chat_model
+from freehold.graphs.loader import AnyGraph
+from freehold.graphs.registry import GraphRegistry, load_project
+from freehold.rag.embed import embedder_loader
+from freehold.rag.knowledge import Knowledge
+from freehold.storage.api_keys import ApiKeys
+from freehold.storage.assistants import Assistants
+from freehold.storage.conversations import Conversations
+from freehold.storage.pool import Pool, create_pool
+from freehold.storage.runs import Runs
+from freehold.storage.threads import Threads
+from freehold.storage.tool_calls import ToolCallLog
+from freehold.telemetry import logs
+from freehold.tools import calculate, current_time, query_database, search_knowledge_base
+from freehold.tools.base import guard
+from freehold.worker.execute import Needs
+from freehold.worker.main import Worker
+
+if TYPE_CHECKING:
+    from freehold.server.parts import ServerParts
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What server and worker share."""
+
+    pool: Pool
+    redis: redis.Redis
+    events: EventLog
+    runs: Runs
+    assistants: Assistants
+    graphs: GraphRegistry
+
+
+@asynccontextmanager
+async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]:
+    """Connections, then the graphs, then a system assistant for each.
+
+    Raises:
+        NotConfigured: DATABASE_URL or REDIS_URL is not set.
+    """
+    database_url, redis_url = _urls(settings)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(create_pool(database_url, max_size=settings.database.pool_size, name=f"freehold-{role}"))
+        client = create_client(redis_url)
+        stack.push_async_callback(client.aclose)
+        graphs = await load_project(_project(settings), shipped=_shipped(settings, pool, ToolCallLog(pool)))
+        assistants = Assistants(pool)
+        await assistants.sync({graph_id: entry.description for graph_id, entry in graphs.graphs.items()})
+        yield Opened(pool, client, EventLog(client), Runs(pool), assistants, graphs)
+
+
+@asynccontextmanager
+async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
+    """Everything the HTTP application reads."""
+    from freehold.server.parts import ServerParts
+
+    async with open_shared(settings, role="server") as shared:
+        keys = ApiKeys(shared.pool)
+        if first_key := env.get("FREEHOLD_BOOTSTRAP_API_KEY"):
+            await keys.add(first_key, name="first", owner="local")
+        yield ServerParts(
+            settings=settings,
+            pool=shared.pool,
+            runs=shared.runs,
+            threads=Threads(shared.pool),
+            assistants=shared.assistants,
+            api_keys=keys,
+            conversations=Conversations(shared.pool),
+            events=shared.events,
+            graphs=shared.graphs,
+        )
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
+    """A worker ready to `run`."""
+    async with open_shared(settings, role="worker") as shared:
+        needs = Needs(
+            pool=shared.pool,
+            runs=shared.runs,
+            assistants=shared.assistants,
+            events=shared.events,
+            graphs=shared.graphs,
+            store=None,
+            run_seconds=settings.limits.run_seconds,
+        )
+        yield Worker(
+            needs,
+            database_url=_urls(settings)[0],
+            concurrency=settings.worker.concurrency,
+            lease_seconds=settings.worker.lease_seconds,
+            max_attempts=settings.worker.max_attempts,
+            drain_seconds=settings.worker.drain_seconds,
+        )
+
+
+def serve(loaded: Loaded) -> None:
+    """Run the agent server until a signal; what `freehold serve` does."""
+    import uvicorn
+
+    from freehold.server.app import create_app
+
+    settings = loaded.settings
+    logs.set_up(settings.telemetry.log_level, settings.telemetry.log_format)
+    uvicorn.run(
+        create_app(settings, lambda: open_server(settings)),
+        host=settings.server.host,
+        port=settings.server.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+def work(loaded: Loaded) -> None:
+    """Run a worker until SIGTERM or SIGINT, then drain; what `freehold worker` does."""
+    settings = loaded.settings
+    logs.set_up(settings.telemetry.log_level, settings.telemetry.log_format)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    async with open_worker(settings) as worker:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, worker.stop)
+        await worker.run()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _urls(settings: Settings) -> tuple[str, str]:
+    if not settings.database.url:
+        raise NotConfigured("DATABASE_URL is not set", hint="`freehold up` starts an embedded database and sets it for its processes")
+    if not settings.redis.url:
+        raise NotConfigured("REDIS_URL is not set", hint="`freehold up` starts an embedded Valkey and sets it for its processes")
+    return settings.database.url.get_secret_value(), settings.redis.url.get_secret_value()
+
+
+def _project(settings: Settings) -> Path | None:
+    if settings.agents.config:
+        return settings.agents.config
+    usual = Path("langgraph.json")
+    return usual if usual.is_file() else None
+
+
+def _shipped(settings: Settings, pool: Pool, call_log: ToolCallLog) -> Callable[[], AnyGraph] | None:
+    """What makes the shipped agent; None where it is not wanted or there is no model to talk to."""
+    model = settings.model
+    if not settings.agents.shipped or not model.base_url:
+        return None
+    base_url, api_key = model.base_url, model.api_key.get_secret_value() if model.api_key else None
+
+    def make() -> AnyGraph:
+        return assistant.build(
+            create_chat_model(model, settings.limits, base_url=base_url, api_key=api_key, name=model.name),
+            [guard(tool, timeout_seconds=settings.tools.timeout_seconds, call_log=call_log) for tool in _tools(settings, pool)],
+            settings.limits,
+            context_tokens=model.context or 8192,
+            call_log=call_log,
+        )
+
+    return make
+
+
+def _tools(settings: Settings, pool: Pool) -> list[BaseTool]:
+    """The enabled tools that can work here: query_database needs a reader role."""
+    knowledge = Knowledge(pool, embedder_loader(settings.knowledge.embedding_model, cache()), settings.knowledge)
+    makers: dict[str, Callable[[], BaseTool]] = {
+        "search_knowledge_base": lambda: search_knowledge_base.tool(knowledge.retrieve),
+        "calculate": calculate.tool,
+        "current_time": current_time.tool,
+    }
+    if settings.tools.sql.url:
+        makers["query_database"] = lambda: query_database.tool(settings.tools.sql)
+    return [makers[name]() for name in settings.tools.enabled if name in makers]
