@@ -31,6 +31,7 @@ DIMENSIONS = 384
 _MAX_TOKENS = 256  # what the model was trained on; the rest of a longer text is not seen
 _BATCH_TEXTS = 16
 _BATCH_TOKENS = 2048  # padding included: keeps the memory of a batch within tens of megabytes
+_PADDING_ALLOWED = 16  # tokens a short text is padded by even where that is more than twice its length
 _MAX_THREADS = 4
 
 Vectors = NDArray[np.float32]
@@ -109,8 +110,9 @@ def _batches(lengths: Sequence[int]) -> list[list[int]]:
     # Texts of like length together: padding is computed too, so a long text in a batch of short ones costs most of it.
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        last = batches[-1] if batches else None
-        if last is None or len(last) == _BATCH_TEXTS or (len(last) + 1) * lengths[index] > _BATCH_TOKENS:
+        last = batches[-1] if batches else []
+        is_full = len(last) == _BATCH_TEXTS or (len(last) + 1) * lengths[index] > _BATCH_TOKENS
+        if not last or is_full or lengths[index] > 2 * lengths[last[0]] + _PADDING_ALLOWED:
             batches.append([index])
         else:
             last.append(index)
@@ -172,3 +174,6 @@ def _write_int8(folder: Path, path: Path) -> None:
         # reduce_range (7 bits) costs 0.002 of cosine and keeps processors without VNNI from overflowing 16-bit sums.
         quantize_dynamic(model, made, per_channel=True, reduce_range=True)
         made.replace(path)  # complete or not there, also with two processes at it
+    for stale in folder.glob("model-int8-*.onnx"):
+        if stale != path:
+            stale.unlink(missing_ok=True)
