@@ -31,6 +31,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("REDIS_URL", "Redis or Valkey of your own; replaces the embedded one.", secret=True),
     Variable("OPENAI_BASE_URL", "Any OpenAI-compatible endpoint; then no model server is started."),
     Variable("OPENAI_API_KEY", "Key for OPENAI_BASE_URL.", secret=True),
+    Variable("FREEHOLD_AGENTS", "Path of the langgraph.json to serve (same as agents.config)."),
     Variable("FREEHOLD_MODEL", "Model name to ask the endpoint for, or a catalogue id (same as model.name)."),
     Variable("HF_TOKEN", "Token for gated models on the model hub.", secret=True),
     Variable("HF_ENDPOINT", "Base URL of a mirror of the model hub."),

@@ -25,6 +25,7 @@ FROM_ENVIRONMENT: Mapping[str, str] = {
     "REDIS_URL": "redis.url",
     "OPENAI_BASE_URL": "model.base_url",
     "OPENAI_API_KEY": "model.api_key",
+    "FREEHOLD_AGENTS": "agents.config",
     "FREEHOLD_MODEL": "model.name",
     "FREEHOLD_READER_DATABASE_URL": "tools.sql.url",
 }

@@ -10,7 +10,7 @@ from freehold.core.errors import ConfigError
 from freehold.core.machine import Machine
 from freehold.models import catalogue, memory
 
-EngineName = Literal["llama.cpp", "vllm", "openai"]
+EngineName = Literal["llama.cpp", "vllm", "openai", "none"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ def choose_engine(settings: Settings, machine: Machine) -> Engine:
         OutOfSpace: the model that was asked for does not fit.
     """
     wanted = settings.model
+    if wanted.engine == "none":
+        return Engine("none", "", "no model is served; agents bring their own")
     if wanted.base_url or wanted.engine == "openai":
         return Engine("openai", wanted.name, f"served by {wanted.base_url}")
     named = catalogue.find(wanted.name) if wanted.name != "auto" else None

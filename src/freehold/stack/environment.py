@@ -21,10 +21,10 @@ def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
     return {
         "FREEHOLD_HOME": "${home}",
         "FREEHOLD_CONFIG": "${config}",
-        "FREEHOLD_MODEL": engine.model,
+        **({"FREEHOLD_AGENTS": str(settings.agents.config.absolute())} if settings.agents.config else {}),
         **_database(settings),
         **_redis(settings),
-        **_model(settings),
+        **({"FREEHOLD_MODEL": engine.model, **_model(settings)} if engine.name != "none" else {}),
     }
 
 

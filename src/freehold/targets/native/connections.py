@@ -25,11 +25,11 @@ class Connections:
     redis_url: str
     #: The agent server, e.g. `http://127.0.0.1:8123`.
     server_url: str
-    #: OpenAI-compatible endpoint, e.g. `http://127.0.0.1:8000/v1`.
-    model_base_url: str
+    #: OpenAI-compatible endpoint, e.g. `http://127.0.0.1:8000/v1`; None where no model is served.
+    model_base_url: str | None
     model_api_key: str | None
     #: What to send as `model`.
-    model_name: str
+    model_name: str | None
     #: First API key of the agent server, where keys are needed.
     api_key: str | None = None
 
@@ -60,8 +60,8 @@ def _from_rendered(rendered: Rendered, folder: Path) -> Connections:
         reader_url=server.get("FREEHOLD_READER_DATABASE_URL"),
         redis_url=server["REDIS_URL"],
         server_url=rendered.server_url,
-        model_base_url=server["OPENAI_BASE_URL"],
+        model_base_url=server.get("OPENAI_BASE_URL"),
         model_api_key=server.get("OPENAI_API_KEY"),
-        model_name=server["FREEHOLD_MODEL"],
+        model_name=server.get("FREEHOLD_MODEL"),
         api_key=server.get("FREEHOLD_BOOTSTRAP_API_KEY"),
     )
