@@ -15,7 +15,6 @@ from freehold.core.progress import Progress, Step
 from freehold.models.catalogue import File
 from freehold.models.download import files
 
-_CHUNK_BYTES = 1024 * 1024
 _TRY_AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
@@ -171,8 +170,9 @@ async def _one_connection(http: httpx.AsyncClient, source: Source, file: File, p
 
 async def _append(answer: httpx.Response, part: Path, what: str, step: Step) -> None:
     with files.writing(what, part.parent), files.open_file(part, "ab") as handle:
-        async for chunk in answer.aiter_bytes(_CHUNK_BYTES):
-            await asyncio.to_thread(handle.write, chunk)
+        # As it arrives, not in chunks of our size: those would be lost when the connection breaks.
+        async for chunk in answer.aiter_bytes():
+            handle.write(chunk)
             step.advance(len(chunk))
 
 

