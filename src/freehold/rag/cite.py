@@ -26,8 +26,8 @@ _PREAMBLE = (
     "If the passages do not contain the answer, say plainly that the documents do not contain it."
 )
 
-#: Marks as models write them: [1], [1, 3], [^1], [Passage 2], 【1】, [Source: handbook.md, page 3]. Not `list[1]`, not `[1](link)`.
-_MARK = re.compile(r"[ \t]*(?<![\w\])])[\[【]\^?((?:[Ss]ources?|[Pp]assages?)\b\s*:?\s*)?([^\[\]【】\n]{1,300})[\]】](?!\()")
+#: Marks as models write them: [1], [1, 3], [^1], [Passage 2], 【1】, [Source: handbook.md, page 3]. Not `[1](link)`.
+_MARK = re.compile(r"[ \t]*[\[【]\^?((?:[Ss]ources?|[Pp]assages?)\b\s*:?\s*)?([^\[\]【】\n]{1,300})[\]】](?!\()")
 _NUMBERS = re.compile(r"#?\d{1,4}(?:\s*(?:,|;|and|&)\s*\^?#?\d{1,4})*")
 _PAGE = re.compile(r",?\s*\(?(?:page|p\.)\s*(\d+)\)?\s*$", re.IGNORECASE)
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
@@ -110,6 +110,8 @@ def _replace(match: re.Match[str], passages: Sequence[Passage], used: dict[int, 
     label, inner = match[1], match[2].strip()
     if _NUMBERS.fullmatch(inner):
         numbers = [number for number in map(int, re.findall(r"\d+", inner)) if 1 <= number <= len(passages)]
+        if not numbers and _is_subscript(match):
+            return match[0]
     elif label and label.lower().startswith("source"):
         numbers = _named(inner, passages)
     else:
@@ -117,6 +119,14 @@ def _replace(match: re.Match[str], passages: Sequence[Passage], used: dict[int, 
     used.update(dict.fromkeys(numbers))
     marks = dict.fromkeys(_mark(passages[number - 1].source, passages[number - 1].page) for number in numbers)
     return "".join(f" {mark}" for mark in marks) if match.start() else " ".join(marks)
+
+
+def _is_subscript(match: re.Match[str]) -> bool:
+    return (
+        match[0].startswith("[")
+        and match.start() > 0
+        and (match.string[match.start() - 1].isalnum() or match.string[match.start() - 1] in "_)")
+    )
 
 
 def _named(name: str, passages: Sequence[Passage]) -> list[int]:

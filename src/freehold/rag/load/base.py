@@ -54,7 +54,9 @@ def clean(text: str) -> str:
 def heading_path(parents: list[tuple[int, str]]) -> str | None:
     """`[(1, "Handbook"), (2, "Time off")]` → `"Handbook > Time off"`."""
     text = " > ".join(title for _, title in parents if title)
-    return text if len(text) <= _MAX_HEADING_CHARACTERS else "…" + text[1 - _MAX_HEADING_CHARACTERS :] if text else None
+    if len(text) > _MAX_HEADING_CHARACTERS:
+        return "…" + text[1 - _MAX_HEADING_CHARACTERS :]
+    return text or None
 
 
 class Outline:
