@@ -44,6 +44,11 @@ class Stamp:
         known = self.files.get(path)
         return known is not None and (found.st_size, found.st_mtime_ns) == (known.get("size"), known.get("mtime_ns"))
 
+    def vouches(self, folder: Path, file: File) -> bool:
+        """Whether this file is the one that was verified: a newer catalogue may want another content under the same name."""
+        known = self.files.get(file.path, {})
+        return self.covers(folder, file.path) and (known.get("sha256"), known.get("git_sha1")) == (file.sha256, file.git_sha1)
+
 
 def stamp(folder: Path) -> Stamp:
     """The stamp of a folder; an empty one where there is none or it cannot be read."""

