@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from freehold import __version__
 from freehold.config.settings import Settings
 from freehold.server import errors
+from freehold.server.agents import Agents
 from freehold.server.auth import Authentication
 from freehold.server.guard import Guard
 from freehold.server.parts import ServerParts
@@ -40,6 +41,7 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
         async with open_parts() as parts:
             app.state.parts = parts
             app.state.authentication = Authentication(parts.api_keys, needs_keys=settings.server.needs_keys)
+            app.state.agents = Agents(parts.graphs)
             yield
 
     app = FastAPI(

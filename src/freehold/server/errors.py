@@ -1,0 +1,103 @@
+"""Where Freehold's errors become HTTP: the only place that knows status codes.
+
+Bodies are `{"detail": "...", "code": "not_found", "hint": "..."}`; under /v1 they have OpenAI's shape instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from freehold.core import errors
+from freehold.core.encode import to_json
+from freehold.core.errors import FreeholdError
+
+#: The nearest base class in this table decides; what is not in it is 500.
+STATUS: Mapping[type[FreeholdError], int] = {
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.InvalidRequest: 422,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotConfigured: 503,
+    errors.Unhealthy: 503,
+    errors.TimedOut: 504,
+}
+
+#: Seconds after which a client may try again when a service is away.
+RETRY_AFTER_SECONDS = 2
+
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def status_of(error: FreeholdError) -> int:
+    """HTTP status of an error, by its nearest base class."""
+    return next((STATUS[base] for base in type(error).__mro__ if base in STATUS), 500)
+
+
+def respond(status: int, message: str, code: str, hint: str | None = None, *, openai: bool = False) -> Response:
+    """One error as a response, in the shape the clients of that path expect."""
+    body: dict[str, Any]
+    if openai:
+        status = 400 if status == 422 else status
+        kind = "server_error" if status >= 500 else _OPENAI_TYPES.get(status, "invalid_request_error")
+        text = f"{message} ({hint})" if hint else message
+        body = {"error": {"message": text, "type": kind, "param": None, "code": code}}
+    else:
+        body = {"detail": message, "code": code, **({"hint": hint} if hint else {})}
+    headers = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return Response(to_json(body), status, headers, "application/json")
+
+
+def _is_openai(request: Request) -> bool:
+    return request.scope["path"].startswith("/v1/")
+
+
+async def _ours(request: Request, error: FreeholdError) -> Response:
+    return respond(status_of(error), error.message, error.code, error.hint, openai=_is_openai(request))
+
+
+async def _validation(request: Request, error: RequestValidationError) -> Response:
+    found = error.errors()
+    shown = "; ".join(f"{_place(item['loc'])}{item['msg']}" for item in found[:3])
+    more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+    return respond(422, shown + more, errors.InvalidRequest.code, openai=_is_openai(request))
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """`("body", "config", "tags", 0)` -> `config.tags.0: `."""
+    path = ".".join(str(part) for part in location if part not in {"body", "path", "query", "header"})
+    return f"{path}: " if path else ""
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    code = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 422: "invalid_request"}.get(error.status_code, "error")
+    message = f"no such path: {request.scope['path']}" if error.status_code == 404 else str(error.detail)
+    response = respond(error.status_code, message, code, openai=_is_openai(request))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    """The traceback goes to the log; the client learns only how to find it."""
+    request_id = request.scope.get("request_id", "")
+    return respond(
+        500, "internal error", "internal", f"the server's log has the reason under request id {request_id}", openai=_is_openai(request)
+    )
+
+
+HANDLERS: dict[int | type[Exception], Callable[..., Any]] = {
+    FreeholdError: _ours,
+    RequestValidationError: _validation,
+    HTTPException: _http,
+    Exception: _unexpected,
+}

@@ -1,0 +1,175 @@
+"""Follows one run until it has ended, whatever goes away meanwhile.
+
+Events come from Valkey. The record named `end` closes a stream and holds the result, so no database is asked on the
+way. Silence is the moment to look into Postgres, which alone knows: a run can end without a word, when it was cancelled
+before it began or when Valkey lost its memory. Ids of one attempt have no holes, so a hole is a loss, and the reader is
+told with a `gap` event and the state as it is now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+from redis.exceptions import RedisError
+
+from freehold.core.caller import Caller
+from freehold.core.encode import to_json
+from freehold.core.errors import FreeholdError, NotFound, StorageUnavailable
+from freehold.core.event import END, START, Event, EventId
+from freehold.core.run import TERMINAL, Run
+from freehold.server.graph_state import current_values
+from freehold.server.parts import ServerParts
+from freehold.storage.runs import RunProgress
+
+#: How long one read waits for an event before we look around.
+SILENCE_MS = 1000
+
+#: A run that ended longer ago than this has written its last event, if it ever will.
+SETTLED = timedelta(seconds=5)
+
+#: Silent looks after a run's end before its missing last event is given up; Valkey away counts, so it has time to return.
+PATIENCE = 2
+PATIENCE_WHILE_AWAY = 8
+
+GAP = "gap"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended. `values` are the thread's values, `interrupts` as clients see them, `error` as `{"error", "message"}`."""
+
+    status: str
+    values: Any = None
+    interrupts: tuple[dict[str, Any], ...] = ()
+    error: dict[str, Any] | None = None
+
+    @classmethod
+    def parse(cls, data: bytes) -> Ending:
+        """From the data of the `end` record."""
+        found = orjson.loads(data)
+        return cls(found["status"], found.get("values"), tuple(found.get("interrupts") or ()), found.get("error"))
+
+    def answer(self) -> Any:
+        """What `wait` and `join` give: the values, `__interrupt__` beside them, or `{"__error__": ...}`."""
+        if self.error:
+            return {"__error__": self.error}
+        if self.interrupts:
+            return {**(self.values if isinstance(self.values, dict) else {}), "__interrupt__": self.interrupts}
+        return self.values
+
+
+class RunFollower:
+    """Reads one run for one client; the caller was authorised when it was made."""
+
+    def __init__(self, parts: ServerParts, run: Run, after: EventId = START) -> None:
+        self._parts = parts
+        self._run = run
+        self._after = after
+        self._looks_after_end = 0
+        self._away = False
+        self._settled = not run.is_active and run.updated_at < datetime.now(UTC) - SETTLED
+        self.ending: Ending | None = None
+
+    async def end(self) -> Ending:
+        """Wait for the end and give it."""
+        async for _ in self.batches():
+            pass
+        assert self.ending is not None
+        return self.ending
+
+    async def batches(self) -> AsyncIterator[list[Event]]:
+        """Events as they come, everything one read gave at once; an empty list about once a second of silence.
+
+        Ends when the run has ended; then `ending` is set. A synthetic event carries the id of the one before it.
+        """
+        while self.ending is None:
+            found = await self._read()
+            if not found:
+                yield await self._look_around()
+            elif self._hole_before(found[0]) and found[0].name != GAP:
+                yield await self._tell_gap("events were lost")
+                yield self._take(found)
+            else:
+                yield self._take(found)
+
+    async def _read(self) -> list[Event]:
+        try:
+            found = await self._parts.events.read(self._run.run_id, self._after, block_ms=1 if self._settled else SILENCE_MS)
+        except RedisError:
+            self._away = True
+            await asyncio.sleep(0.5)
+            return []
+        self._away = False
+        return found
+
+    def _take(self, found: list[Event]) -> list[Event]:
+        self._after = found[-1].id
+        for place, event in enumerate(found):
+            if event.name == END:
+                self.ending = Ending.parse(event.data)
+                return found[:place]
+        return found
+
+    def _hole_before(self, event: Event) -> bool:
+        expected = self._after.seq + 1 if event.id.epoch == self._after.epoch else 1
+        return event.id.seq != expected
+
+    async def _look_around(self) -> list[Event]:
+        """Nothing came: has the run ended, or gone altogether?"""
+        try:
+            progress = await self._parts.runs.progress(self._run.run_id)
+            if progress is not None and progress.status not in TERMINAL:
+                return []
+            self._looks_after_end += 1
+            if not self._settled and self._looks_after_end < (PATIENCE_WHILE_AWAY if self._away else PATIENCE):
+                return []
+            return await self._end_without_word(progress)
+        except StorageUnavailable:
+            return []  # it comes back; the client's stream stays open
+
+    async def _end_without_word(self, progress: RunProgress | None) -> list[Event]:
+        try:
+            # The thread may have moved on since; these are the values it has now.
+            thread = await self._parts.threads.get(self._caller, self._run.thread_id)
+        except NotFound:
+            progress = None
+        if progress is None:
+            error = {"error": "RunRemoved", "message": "the run was removed before it ended"}
+            self.ending = Ending("interrupted", error=error)
+            return [self._synthetic("error", error)]
+        interrupts = tuple(item for items in thread.interrupts.values() for item in items)
+        told = [] if progress.epoch == 0 else await self._tell_gap("the events of this run are not kept any more")
+        self.ending = Ending(progress.status, thread.values, interrupts, progress.error)
+        return told + ([self._synthetic("error", progress.error)] if progress.error else [])
+
+    async def _tell_gap(self, reason: str) -> list[Event]:
+        told = [self._synthetic(GAP, {"reason": reason, "run_id": self._run.run_id})]
+        try:
+            told.append(Event(self._after, "values", await current_values(self._parts, self._caller, self._run.thread_id)))
+        except (NotFound, StorageUnavailable):
+            return told
+        except FreeholdError as error:  # the user's graph does not open; the stream goes on without its state
+            told.append(self._synthetic("error", {"error": error.code, "message": error.message}))
+        return told
+
+    def _synthetic(self, name: str, data: Any) -> Event:
+        return Event(self._after, name, to_json(data))
+
+    @property
+    def _caller(self) -> Caller:
+        return Caller(self._run.organisation, self._run.owner)
+
+
+def requested_modes(event: Event, modes: frozenset[str]) -> bool:
+    """Whether an event belongs to one of the stream modes a joining client chose; what concerns the run itself always does."""
+    base = event.name.partition("|")[0]
+    if base in {"metadata", "error", GAP}:
+        return True
+    if base.startswith("messages/"):
+        return "messages" in modes
+    return ("messages-tuple" if base == "messages" else base) in modes

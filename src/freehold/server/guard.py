@@ -1,0 +1,185 @@
+"""First in line for every request: what browsers on this machine may do to us, body size, CORS and the request id.
+
+A server on loopback without keys can be reached by every web page the user opens. So in that mode the Host must be a
+loopback name with our port (a rebound DNS name is neither), and a page of another origin gets nothing unless its
+origin is listed in `server.cors_origins`. JSON is read whatever its content type, so the Origin check is what stops a
+cross-site form or text/plain POST.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from freehold.config.settings import Settings
+from freehold.core.ids import new_id
+from freehold.server import errors
+
+_LOOPBACK_NAMES = (b"localhost", b"127.0.0.1", b"[::1]")
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+_EXPOSED = b"content-location, location, x-pagination-total, x-pagination-next, x-request-id"
+_METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
+_PREFLIGHT_SECONDS = b"600"
+
+Headers = Mapping[bytes, bytes]
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """This request goes no further."""
+
+    def __init__(self, status: int, message: str, code: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.answer = (status, message, code, hint)
+
+
+class Guard:
+    """ASGI middleware; the rules are fixed when it is made."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._keyless = not settings.server.needs_keys
+        self._port = settings.server.port
+        self._listed = frozenset(origin.lower().encode() for origin in settings.server.cors_origins)
+        self._max_bytes = int(settings.limits.request_body_mb * 1024 * 1024)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers: Headers = dict(scope["headers"])
+        scope["request_id"] = request_id = _request_id(headers)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        origin = headers.get(b"origin", b"").lower()
+        cors = self._cors(origin)
+        send = _with_headers(send, ((b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff"), *cors))
+        try:
+            self._check(scope, headers, origin)
+        except Refused as refused:
+            await _refuse(scope, receive, send, refused)
+            return
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+        elif cors and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+            await _answer_preflight(headers, send)
+        else:
+            _read_any_body_as_json(scope)
+            await self._app(scope, self._limited(receive), send)
+
+    def _check(self, scope: Scope, headers: Headers, origin: bytes) -> None:
+        if self._keyless:
+            port = (scope.get("server") or ("", None))[1] or self._port
+            _check_host(headers.get(b"host", b"").lower(), port)
+            self._check_origin(scope, headers, origin, port)
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self._max_bytes:
+            raise Refused(413, *self._too_large())
+
+    def _check_origin(self, scope: Scope, headers: Headers, origin: bytes, port: int) -> None:
+        if origin:
+            if origin not in self._listed and origin not in {b"http://" + host for host in _hosts(port)}:
+                shown = origin.decode("latin-1")[:100]
+                raise Refused(
+                    403,
+                    f"web pages of {shown} may not use this server",
+                    "forbidden_origin",
+                    "list the origin in server.cors_origins (freehold.toml) if it is yours",
+                )
+            return
+        site = headers.get(b"sec-fetch-site", b"none")
+        opened_by_link = headers.get(b"sec-fetch-mode") == b"navigate" and scope.get("method") in _READING
+        if site in {b"cross-site", b"same-site"} and not opened_by_link:
+            raise Refused(403, "a web page of another site may not use this server", "forbidden_origin")
+
+    def _cors(self, origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
+        if origin not in self._listed:
+            return ()
+        return (
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", _EXPOSED),
+            (b"vary", b"Origin"),
+        )
+
+    def _too_large(self) -> tuple[str, str, str]:
+        limit = self._max_bytes / 1024 / 1024
+        return f"the request body is larger than {limit:g} MiB", "too_large", "limits.request_body_mb in freehold.toml sets this"
+
+    def _limited(self, receive: Receive) -> Receive:
+        """A body without a length is counted as it comes."""
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                if taken > self._max_bytes:
+                    raise HTTPException(413, self._too_large()[0])
+            return message
+
+        return limited
+
+
+def _hosts(port: int) -> tuple[bytes, ...]:
+    suffix = b":%d" % port
+    return tuple(name + suffix for name in _LOOPBACK_NAMES) + (_LOOPBACK_NAMES if port == 80 else ())
+
+
+def _check_host(host: bytes, port: int) -> None:
+    if host not in _hosts(port):
+        shown = host.decode("latin-1")[:100]
+        raise Refused(
+            421,
+            f'this server answers to localhost:{port} only, not to "{shown}"',
+            "forbidden_host",
+            'set server.auth = "keys" to serve it under another name',
+        )
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get(b"x-request-id", b"")
+    return given.decode() if _SANE_REQUEST_ID.fullmatch(given) else str(new_id())
+
+
+def _with_headers(send: Send, extra: tuple[tuple[bytes, bytes], ...]) -> Send:
+    async def sending(message: MutableMapping[str, Any]) -> None:
+        if message["type"] in {"http.response.start", "websocket.http.response.start"}:
+            message["headers"] = [*message.get("headers", ()), *extra]
+        await send(message)
+
+    return sending
+
+
+def _read_any_body_as_json(scope: Scope) -> None:
+    """Studio and `navigator.sendBeacon` post JSON as text/plain; every body here is JSON whatever it is called."""
+    if scope["method"] not in _READING:
+        kept = [header for header in scope["headers"] if header[0] != b"content-type"]
+        scope["headers"] = [*kept, (b"content-type", b"application/json")]
+
+
+async def _answer_preflight(headers: Headers, send: Send) -> None:
+    answer = [
+        (b"access-control-allow-methods", _METHODS),
+        (b"access-control-allow-headers", headers.get(b"access-control-request-headers", b"*")),
+        (b"access-control-max-age", _PREFLIGHT_SECONDS),
+        (b"content-length", b"0"),
+    ]
+    if headers.get(b"access-control-request-private-network") == b"true":
+        answer.append((b"access-control-allow-private-network", b"true"))
+    await send({"type": "http.response.start", "status": 204, "headers": answer})
+    await send({"type": "http.response.body"})
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": str(refused)})
+        return
+    status, message, code, hint = refused.answer
+    await errors.respond(status, message, code, hint, openai=scope["path"].startswith("/v1/"))(scope, receive, send)

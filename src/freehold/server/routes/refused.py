@@ -1,0 +1,58 @@
+"""Routes of the protocol that this version does not serve: refused by name, so that no client mistakes them for a wrong URL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from freehold.core.errors import NotSupported
+from freehold.server import errors
+from freehold.server.auth import Authenticated
+
+#: (method, path, what it is)
+REFUSED: tuple[tuple[str, str, str], ...] = (
+    ("POST", "/assistants", "creating assistants"),
+    ("PATCH", "/assistants/{assistant_id}", "changing assistants"),
+    ("DELETE", "/assistants/{assistant_id}", "deleting assistants"),
+    ("POST", "/assistants/{assistant_id}/versions", "assistant versions"),
+    ("POST", "/assistants/{assistant_id}/latest", "assistant versions"),
+    ("POST", "/threads/prune", "pruning threads"),
+    ("POST", "/threads/{thread_id}/copy", "copying threads"),
+    ("GET", "/threads/{thread_id}/storage", "storage sizes of threads"),
+    ("GET", "/threads/{thread_id}/stream", "streaming all runs of a thread"),
+    ("POST", "/threads/{thread_id}/commands", "protocol v2 commands"),
+    ("POST", "/threads/{thread_id}/stream/events", "protocol v2 event streams"),
+    ("POST", "/threads/{thread_id}/runs/crons", "crons"),
+    ("POST", "/runs/batch", "batches of runs"),
+    ("POST", "/runs/cancel", "cancelling several runs at once"),
+    ("POST", "/runs/crons", "crons"),
+    ("POST", "/runs/crons/search", "crons"),
+    ("POST", "/runs/crons/count", "crons"),
+    ("GET", "/runs/crons/{cron_id}", "crons"),
+    ("PATCH", "/runs/crons/{cron_id}", "crons"),
+    ("DELETE", "/runs/crons/{cron_id}", "crons"),
+    ("PUT", "/store/items", "the store"),
+    ("GET", "/store/items", "the store"),
+    ("DELETE", "/store/items", "the store"),
+    ("POST", "/store/items/search", "the store"),
+    ("POST", "/store/namespaces", "the store"),
+    ("POST", "/mcp", "MCP"),
+    ("POST", "/a2a/{assistant_id}", "A2A"),
+    ("POST", "/ui/{graph_id}", "generative UI"),
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+def _refusal(what: str) -> Callable[..., Coroutine[Any, Any, Response]]:
+    async def refuse(caller: Authenticated) -> Response:
+        return errors.respond(501, f"not supported by this version: {what}", NotSupported.code, "docs/reference/api.md lists what is")
+
+    return refuse
+
+
+for _method, _path, _what in REFUSED:
+    router.add_api_route(_path, _refusal(_what), methods=[_method])

@@ -1,0 +1,98 @@
+"""The two ways to watch a run over HTTP: its events as they come, or its result once it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from functools import partial
+
+from freehold.core.caller import Caller
+from freehold.core.encode import to_json
+from freehold.core.errors import Conflict, NotFound, StorageUnavailable
+from freehold.core.event import START, EventId
+from freehold.core.run import CancelAction, Run
+from freehold.server import sse
+from freehold.server.follow import RunFollower, requested_modes
+from freehold.server.parts import ServerParts
+from freehold.server.reply import JSON
+from freehold.server.streaming import Streamed
+
+log = logging.getLogger(__name__)
+
+#: Silence after which we say something, so that proxies and clients keep the connection.
+HEARTBEAT_SECONDS = 8.0
+
+
+def run_path(run: Run) -> str:
+    """`/threads/…/runs/…`, also of a run without a thread of the client's: its own thread exists as long as it can be joined."""
+    return f"/threads/{run.thread_id}/runs/{run.run_id}"
+
+
+def stream_events(
+    parts: ServerParts,
+    run: Run,
+    *,
+    after: EventId = START,
+    modes: frozenset[str] | None = None,
+    cancel_on_disconnect: bool = False,
+) -> Streamed:
+    """Server-sent events of a run. `Location` is where a client that lost the connection goes on."""
+    follower = RunFollower(parts, run, after)
+    return Streamed(
+        _event_pieces(follower, modes),
+        headers={"Location": f"{run_path(run)}/stream", "Content-Location": run_path(run)},
+        on_disconnect=partial(cancel_quietly, parts, run) if cancel_on_disconnect else None,
+    )
+
+
+def wait_for_result(parts: ServerParts, run: Run, *, cancel_on_disconnect: bool = False) -> Streamed:
+    """The run's result as JSON, after newlines that keep the connection alive; so the status is 200 whatever comes."""
+    follower = RunFollower(parts, run)
+    return Streamed(
+        _answer_pieces(follower),
+        media_type=JSON,
+        headers={"Location": f"{run_path(run)}/join", "Content-Location": run_path(run)},
+        on_disconnect=partial(cancel_quietly, parts, run) if cancel_on_disconnect else None,
+    )
+
+
+async def cancel(parts: ServerParts, caller: Caller, run: Run, action: CancelAction) -> Run:
+    """Ask for a run to stop, and tell the worker that holds it. Raises NotFound, Conflict."""
+    stopping = await parts.runs.cancel(caller, run.thread_id, run.run_id, action)
+    await parts.events.announce_cancel(run.run_id)
+    return stopping
+
+
+async def _event_pieces(follower: RunFollower, modes: frozenset[str] | None) -> AsyncIterator[bytes]:
+    clock = asyncio.get_running_loop().time
+    spoke_at = clock()
+    async for batch in follower.batches():
+        chosen = batch if modes is None else [event for event in batch if requested_modes(event, modes)]
+        if chosen:
+            yield sse.frames(chosen)
+            spoke_at = clock()
+        elif clock() - spoke_at >= HEARTBEAT_SECONDS:
+            yield sse.HEARTBEAT
+            spoke_at = clock()
+
+
+async def _answer_pieces(follower: RunFollower) -> AsyncIterator[bytes]:
+    clock = asyncio.get_running_loop().time
+    spoke_at = clock()
+    async for _ in follower.batches():
+        if clock() - spoke_at >= HEARTBEAT_SECONDS:
+            yield b"\n"
+            spoke_at = clock()
+    assert follower.ending is not None
+    yield to_json(follower.ending.answer())
+
+
+async def cancel_quietly(parts: ServerParts, run: Run) -> None:
+    """Stop a run because its client left."""
+    try:
+        await cancel(parts, Caller(run.organisation, run.owner), run, "interrupt")
+    except (Conflict, NotFound):
+        return  # it ended at the same moment
+    except StorageUnavailable as error:
+        log.warning("run %s goes on although its client left: %s", run.run_id, error.message, extra={"action": "cancel_failed"})

