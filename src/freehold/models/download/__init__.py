@@ -127,7 +127,7 @@ def _stamped(model: Model, folder: Path) -> bool:
     """Whether all files were verified before and have not changed since."""
     stamp = files.stamp(folder)
     if model.files:
-        return all(stamp.covers(folder, file.path) and stamp.files[file.path].get("sha256") == file.sha256 for file in model.files)
+        return all(stamp.vouches(folder, file) for file in model.files)
     return stamp.complete and all(stamp.covers(folder, path) for path in stamp.files)
 
 
@@ -142,7 +142,7 @@ async def _found(model: Model, folder: Path, progress: Progress) -> bool:
 
 async def _accept(file: File, folder: Path, progress: Progress) -> bool:
     path = folder / file.path
-    if files.stamp(folder).covers(folder, file.path):
+    if files.stamp(folder).vouches(folder, file):
         return True
     if not path.is_file():
         return False
