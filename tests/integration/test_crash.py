@@ -122,12 +122,12 @@ async def stack(database_url: str, valkey_url: str, tmp_path: Path) -> AsyncIter
 @asynccontextmanager
 async def own_servers(tmp_path: Path) -> AsyncIterator[tuple[Stack, PostgresServer, ValkeyServer]]:
     """A stack on servers of its own, which the test restarts."""
-    postgres, valkey = PostgresServer(), ValkeyServer(persistent=True)
+    postgres, valkey = PostgresServer(durable=True), ValkeyServer(persistent=True)
     try:
         postgres.create()
         valkey.start()
         database: Database = make_database(postgres, "crash")
-        await provision(database.superuser_url, owner_url=database.owner_url, app_url=database.app_url, reader_url=None)
+        await provision(postgres.url("postgres"), owner_url=database.owner_url, app_url=database.app_url, reader_url=None)
         await migrate(database.owner_url, app_role="freehold_app")
         async with Stack(database.app_url, valkey.url, tmp_path) as stack:
             yield stack, postgres, valkey
@@ -228,6 +228,7 @@ async def test_a_stream_goes_on_without_gap_or_duplicate_while_valkey_restarts(t
         assert [event.id.seq for event in events] == list(range(1, len(events) + 1))
 
 
+@pytest.mark.slow
 async def test_a_node_that_blocks_for_a_minute_finishes_once(stack: Stack) -> None:
     await stack.start_worker()
     await stack.start_worker()

@@ -26,7 +26,9 @@ _NOBODY = 65534
 class PostgresServer:
     """One PostgreSQL with pgvector on a Unix socket, without fsync; `trust` for the superuser, passwords for all others."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        #: A commit survives a crash of the server, as in the stack's own; off, a test is faster.
+        self._durable = durable
         self.folder = _short_folder("fh-pg-")
         self._binaries = _readable_install(self.folder) / "bin"
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,7 +38,7 @@ class PostgresServer:
         """Initialise the data folder and start."""
         if os.getuid() == 0:
             os.chown(self.folder, _NOBODY, _NOBODY)
-        options = "-A scram-sha-256 --no-sync -E UTF8 --locale=C".split()
+        options = ["-A", "scram-sha-256", "--no-sync", "-E", "UTF8", "--locale=C"]
         initdb = [str(self._binaries / "initdb"), "-D", str(self._data), "-U", SUPERUSER, *options]
         password_file = self.folder / "password"
         password_file.write_text("unused-but-needed\n")
@@ -53,7 +55,7 @@ class PostgresServer:
             "listen_addresses": "",
             "unix_socket_directories": str(self.folder),
             "fsync": "off",
-            "synchronous_commit": "off",
+            "synchronous_commit": "on" if self._durable else "off",
             "full_page_writes": "off",
             "max_connections": "200",
             "shared_buffers": "64MB",
