@@ -38,6 +38,10 @@ async def _ask(question: str, thread: str | None, agent: str | None, server: tal
             show(happening, tokens=live)
     if live:
         sys.stdout.write("\n")
+    if done.interrupts and not quiet:
+        output.say(f"The agent waits for you: {done.interrupts[0].get('value')}")
+        output.say(f"hint: answer with POST {server.url}/threads/…/runs, command.resume (docs/reference/api.md)")
+    if live:
         output.say(output.paint(f"{done.seconds:.1f} s · thread {done.thread_id}", "2"))
     return done
 
@@ -49,8 +53,10 @@ def show(happening: talk.Happening, *, tokens: bool) -> None:
         sys.stdout.write(data["text"])
         sys.stdout.flush()
     elif happening.kind == "tool_call":
-        arguments = ", ".join(f"{name}={value!r}" for name, value in (data.get("arguments") or {}).items())
+        arguments = ", ".join(f"{name}={value!r}" for name, value in (data.get("args") or {}).items())
         output.say(output.paint(f"→ {data['name']}({arguments})", "2"))
+    elif happening.kind == "restart":
+        output.say(output.paint("\n(the worker died; another one says it again)", "2"))
     elif happening.kind == "tool_result":
         text = " ".join(str(data.get("content", "")).split())
         output.say(output.paint(f"← {text[:160]}{'…' if len(text) > 160 else ''}", "2"))

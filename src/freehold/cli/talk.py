@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from freehold.config import env
-from freehold.core.errors import FreeholdError, ModelUnavailable, RunFailed, Unauthenticated, Unhealthy
+from freehold.core.errors import FreeholdError, RunFailed, Unauthenticated, Unhealthy
 
 #: A model on a laptop may read a long prompt for minutes before the first token; the stream has heartbeats meanwhile.
 _SILENCE_SECONDS = 120.0
@@ -34,13 +34,15 @@ class Turn:
     run_id: str = ""
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
     sources: list[dict[str, Any]] = field(default_factory=list)
-    usage: dict[str, int] = field(default_factory=dict)
+    usage: dict[str, int] | None = None
+    interrupts: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Happening:
-    """`token` (text), `tool_call` (name, arguments) or `tool_result` (name, content, status), as they come."""
+    """`token` (text), `tool_call` (name, args), `tool_result` (name, content, status), or `restart` (attempt): a worker died,
+    and what was shown of this turn is said again."""
 
     kind: str
     data: dict[str, Any]
@@ -66,7 +68,7 @@ async def turn(target: Server, message: str, *, thread_id: str | None, agent: st
         RunFailed: the run ended in error.
     """
     started = time.monotonic()
-    body = {"message": message, "stream": True, "thread_id": thread_id, "agent": agent}
+    body = {"message": message, "stream": True, "thread_id": thread_id, "assistant_id": agent}
     headers = {"x-api-key": target.api_key} if target.api_key else {}
     timeout = httpx.Timeout(10, read=_SILENCE_SECONDS)
     try:
@@ -96,9 +98,10 @@ def _fill(into: Turn, data: dict[str, Any]) -> None:
     into.answer = data["response"]
     into.thread_id = data["thread_id"]
     into.run_id = data["run_id"]
-    into.tool_calls = data.get("tool_calls") or []
-    into.sources = data.get("sources") or []
-    into.usage = data.get("usage") or {}
+    into.tool_calls = data["tool_calls"]
+    into.sources = data["sources"]
+    into.usage = data["usage"]
+    into.interrupts = data["interrupts"]
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[tuple[str, dict[str, Any]]]:
@@ -124,6 +127,4 @@ def _refused(status: int, body: bytes) -> FreeholdError:
 
 
 def _failed(data: dict[str, Any]) -> FreeholdError:
-    if str(data.get("error", "")).startswith("Model"):
-        return ModelUnavailable(data.get("message"), hint="`freehold status` says whether the model server is up")
     return RunFailed(data.get("message"), hint="`freehold logs worker` has the details")
