@@ -14,6 +14,7 @@ from freehold.core.errors import FreeholdError, NotConfigured, Unhealthy
 
 if TYPE_CHECKING:
     from freehold.config.load import Loaded
+    from freehold.stack.plan import Stack
     from freehold.targets.native.home import Home
 
 #: What a change of makes the agents load again.
@@ -41,7 +42,7 @@ async def dev(
     home, progress = Home(paths.home()), output.progress()
     without_model = loaded.settings.model.engine == "none"
 
-    async def prepare(stack: native.Stack) -> model.Prepared:
+    async def prepare(stack: Stack) -> model.Prepared:
         return model.Prepared() if without_model else await model.prepare(stack, paths.cache(), progress)
 
     outcome = await native.up(loaded, home, progress, prepare=prepare, attached=True)
