@@ -15,19 +15,25 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from freehold.config.settings import KnowledgeSection
 from freehold.core.caller import Caller
 from freehold.core.progress import Progress, Step
 from freehold.rag import folder, load, split
-from freehold.rag.embed import Embedder
+from freehold.rag.embed import Embedder, Vectors
 from freehold.rag.folder import Candidate, Found
 from freehold.rag.index.base import Index
 from freehold.rag.load import Loaded, Unreadable
 from freehold.rag.load.process import LoaderProcess
+from freehold.rag.split import Chunk
 from freehold.storage.documents import Document, Documents, Stored
 
 #: The document in `sample/`.
 SAMPLE = "handbook.md"
+
+#: Chunks embedded between two signs of life, a second or two of work.
+_SLICE_CHUNKS = 64
 
 Outcome = Literal["added", "updated", "unchanged"]
 
@@ -114,7 +120,7 @@ class Ingester:
             document = Document(
                 candidate.path, candidate.source, content_hash, candidate.media_type, len(data), loaded.title or candidate.location.stem
             )
-            outcome = await self._store(document, loaded, report, is_known=stored is not None)
+            outcome = await self._store(document, loaded, report, step, is_known=stored is not None)
             {"added": report.added, "updated": report.updated, "unchanged": report.unchanged}[outcome].append(candidate.source)
         except Unreadable as error:
             kept = "; its earlier version stays searchable" if stored else ""
@@ -122,15 +128,24 @@ class Ingester:
         finally:
             step.advance(1)
 
-    async def _store(self, document: Document, loaded: Loaded, report: IngestReport, *, is_known: bool) -> Outcome:
+    async def _store(self, document: Document, loaded: Loaded, report: IngestReport, step: Step, *, is_known: bool) -> Outcome:
         chunks = await asyncio.to_thread(split.split, loaded, size=self.settings.chunk_size, overlap=self.settings.chunk_overlap)
         if not chunks:
             raise Unreadable("holds no words")
-        vectors = await self.embedder.embed([chunk.embedded_text for chunk in chunks])
+        vectors = await self._embed(document.source, chunks, step)
         if not await self.index.upsert(document, chunks, vectors, self.caller, model=self.embedder.model):
             return "unchanged"  # another ingest stored the same content meanwhile
         report.chunks += len(chunks)
         return "updated" if is_known else "added"
+
+    async def _embed(self, source: str, chunks: list[Chunk], step: Step) -> Vectors:
+        # In slices, so that a book shows progress and can be interrupted.
+        slices = []
+        for start in range(0, len(chunks), _SLICE_CHUNKS):
+            if start:
+                step.note(f"{source}: {start} of {len(chunks)} chunks")
+            slices.append(await self.embedder.embed([chunk.embedded_text for chunk in chunks[start : start + _SLICE_CHUNKS]]))
+        return np.concatenate(slices)
 
     async def _drop_vanished(self, found: Found, stored: Iterable[Stored], report: IngestReport) -> None:
         vanished = [item for item in stored if found.is_vanished(item.path)]

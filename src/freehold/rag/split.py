@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from freehold.rag.load import Loaded
+from freehold.rag.load import PATH_SEPARATOR, Loaded
 
 #: Raise when the same text and settings would give other chunks, so that stored documents count as changed.
 VERSION = 1
@@ -24,8 +24,10 @@ class Chunk:
 
     @property
     def embedded_text(self) -> str:
-        """What the embedding sees: a paragraph under "Parental leave" rarely repeats those words."""
-        return f"{self.heading}\n{self.content}" if self.heading else self.content
+        """What the embedding sees: a paragraph under "Parental leave" rarely repeats those words. More than two headings dilute it."""
+        if not self.heading:
+            return self.content
+        return f"{PATH_SEPARATOR.join(self.heading.split(PATH_SEPARATOR)[-2:])}\n{self.content}"
 
 
 def split(document: Loaded, *, size: int, overlap: int) -> list[Chunk]:

@@ -38,6 +38,7 @@ def test_a_lone_rule_is_no_chunk() -> None:
 
 def test_the_embedding_sees_the_heading_too() -> None:
     assert Chunk(0, "20 weeks.", heading="Parental leave").embedded_text == "Parental leave\n20 weeks."
+    assert Chunk(0, "20 weeks.", heading="People > Time off > Parental leave").embedded_text == "Time off > Parental leave\n20 weeks."
     assert Chunk(0, "20 weeks.").embedded_text == "20 weeks."
 
 

@@ -6,9 +6,9 @@ from importlib import import_module
 from pathlib import PurePath
 from typing import Protocol, cast
 
-from freehold.rag.load.base import VERSION, Loaded, Section, Unreadable
+from freehold.rag.load.base import PATH_SEPARATOR, VERSION, Loaded, Section, Unreadable
 
-__all__ = ["MEDIA_TYPES", "VERSION", "Loaded", "Section", "Unreadable", "load", "media_type"]
+__all__ = ["MEDIA_TYPES", "PATH_SEPARATOR", "VERSION", "Loaded", "Section", "Unreadable", "load", "media_type"]
 
 #: Endings that are documents, in lower case.
 MEDIA_TYPES = {

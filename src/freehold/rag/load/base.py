@@ -15,6 +15,8 @@ MAX_CHARACTERS = 20_000_000
 
 _MAX_HEADING_CHARACTERS = 200
 
+PATH_SEPARATOR = " > "
+
 #: Postgres refuses NUL; the other control characters and the invisible "tag" letters only hide text from readers.
 _UNWANTED = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\U000e0000-\U000e007f]")
 _LINE_END = re.compile(r"\r\n?|[\x0c\x85\u2028\u2029]")
@@ -33,7 +35,7 @@ class Section:
 
     text: str
     page: int | None = None  # of a PDF, from 1
-    heading: str | None = None  # e.g. "Time off > Parental leave"
+    heading: str | None = None  # e.g. "Time off > Parental leave", without the title of the document
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def clean(text: str) -> str:
 
 def heading_path(parents: list[tuple[int, str]]) -> str | None:
     """`[(1, "Handbook"), (2, "Time off")]` → `"Handbook > Time off"`."""
-    text = " > ".join(title for _, title in parents if title)
+    text = PATH_SEPARATOR.join(title for _, title in parents if title)
     if len(text) > _MAX_HEADING_CHARACTERS:
         return "…" + text[1 - _MAX_HEADING_CHARACTERS :]
     return text or None
@@ -80,7 +82,12 @@ class Outline:
         if cleaned := clean(text):
             self._characters += len(cleaned)
             check_length(self._characters)
-            self.sections.append(Section(cleaned, heading=heading_path(self._parents)))
+            self.sections.append(Section(cleaned, heading=heading_path(self._place())))
+
+    def _place(self) -> list[tuple[int, str]]:
+        # Without the title of the whole document: it tells no section from another, and in an embedding it drowns what does.
+        is_below_title = len(self._parents) > 1 and self._parents[0] == (1, self.title)
+        return self._parents[1:] if is_below_title else self._parents
 
     def loaded(self, *notes: str, title: str | None = None) -> Loaded:
         """The document; `title` where the format states one."""
