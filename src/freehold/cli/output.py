@@ -188,7 +188,7 @@ class _Bars:
     @contextmanager
     def step(self, label: str, *, total: float | None = None, unit: Unit = "items", done: float = 0) -> Iterator[Step]:
         bars = self._start()
-        task = bars.add_task(label, total=total, completed=done, unit=unit, note="")
+        task = bars.add_task(label, total=total, completed=int(done), unit=unit, note="")
         try:
             yield _BarStep(bars, task)
             bars.update(task, completed=total if total is not None else 1, total=total if total is not None else 1, note="")

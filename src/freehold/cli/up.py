@@ -13,7 +13,9 @@ from freehold.cli import output
 if TYPE_CHECKING:
     from freehold.config.load import Loaded
     from freehold.control.protocol import StackStatus
+    from freehold.stack.plan import Stack
     from freehold.targets.native.home import Home
+    from freehold.targets.native.model import Need
     from freehold.targets.native.up import Outcome
 
 
@@ -28,16 +30,40 @@ async def up(
 ) -> None:
     """Start the stack of this folder and wait until it answers."""
     from freehold.config import load, paths
-    from freehold.targets.native import model
+    from freehold.targets.native import machine, model
     from freehold.targets.native import up as native
     from freehold.targets.native.home import Home
 
+    async def prepare(stack: Stack) -> model.Prepared:
+        await _announce(await model.needs(stack, machine.detect(), paths.cache()), ask=not yes and not json)
+        return await model.prepare(stack, paths.cache(), progress)
+
     loaded = load.load(config, overrides={"server.port": port, "server.host": host, "model.port": model_port})
     home, progress = Home(paths.home()), output.progress(json)
-    outcome = await native.up(loaded, home, progress, prepare=lambda stack: model.prepare(stack, progress), attached=not detach)
+    outcome = await native.up(loaded, home, progress, prepare=prepare, attached=not detach)
     output.emit(_data(outcome), lambda: _greeting(outcome, loaded, home), json=json)
     if not detach and not outcome.was_running:
         await _stay(home, json=json)
+
+
+async def _announce(needs: list[Need], *, ask: bool) -> None:
+    """Say before gigabytes are fetched what they are, and that there is a quicker way."""
+    if not needs:
+        return
+    output.say("This first start fetches and builds:")
+    for need in needs:
+        amount = ", ".join(
+            part
+            for part in (output.size(need.size) if need.size else "", f"about {output.duration(need.seconds)}" if need.seconds else "")
+            if part
+        )
+        output.say(f"  {need.what}{f' ({amount})' if amount else ''}")
+    output.say(
+        "Times are for this machine and 100 Mbit/s. What is here stays in the cache; Ctrl-C is safe, the next start goes on from there."
+    )
+    output.say("Or use a model that runs elsewhere, within a minute: OPENAI_BASE_URL=http://host:port/v1 freehold up")
+    if ask and output.can_ask():
+        typer.confirm("Go on?", default=True, abort=True, err=True)
 
 
 def _data(outcome: Outcome) -> dict[str, object]:

@@ -25,6 +25,8 @@ class Stack:
     secrets: tuple[Secret, ...]
     #: What serves the model and which model it is.
     engine: Engine
+    #: Catalogue id of the model that reads documents.
+    embedding_model: str
     #: Where people and clients go, e.g. `http://127.0.0.1:8123`.
     server_url: str
     #: Changes whenever a running stack would have to be restarted to follow its settings.
@@ -66,6 +68,7 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
         services=services,
         secrets=tuple(_secrets(settings, engine)),
         engine=engine,
+        embedding_model=settings.knowledge.embedding_model,
         server_url=settings.server.url,
         fingerprint=_fingerprint(settings, services, version),
     )
@@ -86,7 +89,7 @@ def _secrets(settings: Settings, engine: Engine) -> Iterable[Secret]:
     if not settings.database.url:
         for role in ("owner", "app", "reader"):
             yield Secret(f"postgres_{role}", "generated", f"password of the database role freehold_{role}")
-    if engine.name != "openai":
+    if engine.name not in ("openai", "none"):
         yield Secret("model_key", "generated", "key between the agent server and the model server")
     if settings.server.needs_keys:
         yield Secret("api_key", "generated", "first API key of the agent server")

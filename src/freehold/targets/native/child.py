@@ -8,6 +8,7 @@ and which does not count a parent that is dead already; and no files open but th
 """
 
 import contextlib
+import ctypes  # now: as another user Python's own library may be out of reach
 import os
 import select
 import signal
@@ -46,8 +47,6 @@ def _become(user: str) -> None:
 
 def _die_with(parent: int, number: int) -> None:
     if sys.platform == "linux":
-        import ctypes
-
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     else:
         _watch(parent, number)

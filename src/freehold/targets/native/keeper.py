@@ -169,7 +169,7 @@ class Keeper:
         while not self._stopping:
             started = time.monotonic()
             ending, was_well = await self._one_life()
-            if self._stopping:
+            if self._is_ending():
                 return
             if self.process.kind == "task" and ending.code == 0:
                 self._become("done")
@@ -186,6 +186,10 @@ class Keeper:
             self.restarts += 1
             self._become("restarting", str(ending))
             await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)))
+
+    def _is_ending(self) -> bool:
+        """Asked anew after each wait."""
+        return self._stopping
 
     async def _one_life(self) -> tuple[Ending, bool]:
         """Start the process and stay with it to its end; also says whether it ever was healthy."""

@@ -1,15 +1,24 @@
-"""Makes ready what serves the model: the engine's program and the model's files. Nothing to do where an endpoint is used."""
+"""Makes ready what serves the model: the engine's program, the model's files, the embedding model. The slow part of a first start."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from freehold.config import env, paths
-from freehold.core.errors import NotConfigured
+from freehold.core.errors import DownloadError
+from freehold.core.machine import Machine
 from freehold.core.progress import Progress
-from freehold.models import download
+from freehold.models import catalogue, download
 from freehold.stack.plan import Stack
+from freehold.targets.native.engines import llama_cpp
+
+#: Seconds of one core that a build of llama.cpp takes: 258 s were measured with two.
+BUILD_CORE_SECONDS = 520
+#: Connection assumed where a time is named, in bytes a second: 100 Mbit/s.
+ASSUMED_RATE = 12_500_000
 
 
 @dataclass(frozen=True)
@@ -20,11 +29,58 @@ class Prepared:
     path: Path | None = None
 
 
-async def prepare(stack: Stack, progress: Progress) -> Prepared:
-    """Fetch or build the engine, and fetch the model."""
-    if stack.engine.entry is None:
-        return Prepared()
-    server = env.get("FREEHOLD_LLAMA_SERVER")
-    if not server:
-        raise NotConfigured("no engine")
-    return Prepared((server,), await download.fetch(stack.engine.entry, paths.cache(), progress))
+@dataclass(frozen=True)
+class Need:
+    """Something a first start has to fetch or build."""
+
+    what: str
+    #: Bytes to download; None where only the source can say.
+    size: int | None
+    #: About how long it takes; None where that is not known.
+    seconds: float | None
+
+
+async def needs(stack: Stack, machine: Machine, cache: Path) -> list[Need]:
+    """What is not on this machine yet."""
+    found = []
+    entry = stack.engine.entry
+    if stack.engine.name == "llama.cpp" and await llama_cpp.existing(cache) is None:
+        found.append(
+            Need("llama.cpp's server: a binary of the project, else a build from source", None, BUILD_CORE_SECONDS / machine.cpu_count)
+        )
+    if entry and not entry.path and not download.held(entry, cache).complete:
+        found.append(_download(entry))
+    embedding = catalogue.find(stack.embedding_model)
+    if not embedding.path and not download.held(embedding, cache).complete:
+        found.append(_download(embedding))
+    return found
+
+
+async def prepare(stack: Stack, cache: Path, progress: Progress) -> Prepared:
+    """Fetch or build the engine, and fetch the models; a build and a download go on side by side."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_embedding(stack.embedding_model, cache, progress))
+            if stack.engine.entry is None:
+                return Prepared()
+            program = group.create_task(ENGINES[stack.engine.name](cache, progress))
+            path = group.create_task(download.fetch(stack.engine.entry, cache, progress))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return Prepared((str(program.result()),), path.result())
+
+
+async def _embedding(name: str, cache: Path, progress: Progress) -> None:
+    """Answers do not need it, documents do: without it the stack starts, and `freehold ingest` tries again."""
+    try:
+        await download.fetch_embedding(name, cache, progress)
+    except DownloadError as error:
+        progress.say(f"documents cannot be searched yet: {error.message}")
+
+
+def _download(model: catalogue.Model) -> Need:
+    return Need(f"the model {model.title}", model.size, model.size / ASSUMED_RATE if model.size else None)
+
+
+#: What makes each engine ready; returns its program.
+ENGINES: dict[str, Callable[[Path, Progress], Coroutine[Any, Any, Path]]] = {"llama.cpp": llama_cpp.ensure}
