@@ -306,3 +306,17 @@ def document(name: str) -> Document:
 async def store(index: PgvectorIndex, vectors: np.ndarray, caller: Caller) -> None:
     chunks = [Chunk(row, f"chunk {row}") for row in range(len(vectors))]
     assert await index.upsert(document("made-up.txt"), chunks, vectors, caller, model="test")
+
+
+async def test_the_example_folder_answers_questions_from_each_of_its_files(knowledge: Knowledge) -> None:
+    report = await knowledge.ingest([Path(__file__).parents[2] / "examples" / "documents"], LOCAL)
+    assert (len(report.added), report.failed, report.notes) == (4, [], [])
+    for question, source, answer in (
+        ("The station reports code E17, what is wrong?", "guides/weather-station.md", "wind vane is blocked"),
+        ("How accurate is the temperature measurement?", "guides/weather-station.md", "0.2 °C"),
+        ("Is damage by lightning covered by the warranty?", "returns.html", "lightning is covered"),
+        ("On which days can I call support?", "support.txt", "Monday to Friday"),
+        ("When is the next calibration of the station due?", "calibration-report.pdf", "May 2027"),
+    ):
+        (best, *_) = await knowledge.retrieve(question, LOCAL)
+        assert (best.source, answer in best.content) == (source, True), question
