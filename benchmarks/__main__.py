@@ -1,0 +1,32 @@
+"""`make bench`: the benchmarks there are, or `python -m benchmarks NAME`. None of them is part of the tests."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+#: Name -> module and what it measures.
+BENCHMARKS = {
+    "runs": ("benchmarks.runs", "a run through server, queue, worker and event log, against the same graph in process"),
+    "toolcalls": (
+        "benchmarks.toolcalls.run",
+        "tool calls of the default CPU model, with and without the layer for small models (about 40 minutes)",
+    ),
+}
+
+
+def main() -> int:
+    """Run the named benchmark, or `runs`, which takes a minute, and say what else there is."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "runs"
+    if name not in BENCHMARKS:
+        print(f"no benchmark {name!r}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for other, (_, about) in BENCHMARKS.items():
+        print(f"{'->' if other == name else '  '} {other}: {about}", file=sys.stderr)
+    sys.argv = sys.argv[1:] or [name]
+    runpy.run_module(BENCHMARKS[name][0], run_name="__main__")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
