@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ async def client(patience: Patience, *, token: str | None = None, certificates: 
     if token:
         headers["Authorization"] = f"Bearer {token}"
     timeout = httpx.Timeout(patience.read_seconds, connect=patience.connect_seconds)
-    verify = httpx.create_ssl_context(verify=certificates) if certificates else True
+    verify = ssl.create_default_context(cafile=certificates) if certificates else True
     async with httpx.AsyncClient(headers=headers, timeout=timeout, verify=verify, follow_redirects=True) as opened:
         yield opened
 

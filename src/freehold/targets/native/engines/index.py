@@ -137,8 +137,11 @@ async def _bring(http: transfer.Client, url: str, archive: Archive, target: Path
     path = _local(url)
     if path is None:
         return await transfer.bring(http, transfer.Source(url, archive.file.path), archive.file, target, progress)
-    await asyncio.to_thread(shutil.copyfile, path, target)
-    if not await files.verify(target, archive.file, progress):
+    copied = target.with_name(target.name + ".part")
+    await asyncio.to_thread(shutil.copyfile, path, copied)
+    right = await files.verify(copied, archive.file, progress)
+    copied.replace(target) if right else copied.unlink()
+    if not right:
         raise DownloadError(f"{archive.file.path} in {path.parent} is not the expected file: its hash differs")
 
 

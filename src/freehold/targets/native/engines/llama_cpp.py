@@ -15,7 +15,7 @@ from freehold.core.progress import Progress
 from freehold.models import catalogue
 from freehold.models.download import files
 from freehold.models.engines import llama_cpp_arguments
-from freehold.targets.native.engines import build, release
+from freehold.targets.native.engines import build, index, release
 
 #: The release that was tried with this version of Freehold; source and binary are of the same tag.
 VERSION = "b11434"
@@ -29,6 +29,19 @@ _FLAGS = tuple(
 
 
 @dataclass(frozen=True)
+class Origins:
+    """Where a llama-server comes from that is not here yet."""
+
+    release_api: str = release.API
+    source: index.Archive = build.SOURCE
+    #: Folder of the source archive that holds llama.cpp.
+    source_folder: str = build.SOURCE_FOLDER
+
+
+ORIGINS = Origins()
+
+
+@dataclass(frozen=True)
 class Found:
     """A llama-server that can be used as it is."""
 
@@ -36,13 +49,14 @@ class Found:
     origin: str
 
 
-async def ensure(cache: Path, progress: Progress) -> Path:
+async def ensure(cache: Path, progress: Progress, *, origins: Origins = ORIGINS) -> Path:
     """A `llama-server` that runs on this machine.
 
     Order: FREEHOLD_LLAMA_SERVER; one on the PATH; one fetched or built before; the official release; a build from source.
 
     Args:
         cache: the user's cache folder; engines live in `<cache>/engines`.
+        origins: other places to fetch from.
 
     Raises:
         ConfigError: FREEHOLD_LLAMA_SERVER does not run.
@@ -56,12 +70,12 @@ async def ensure(cache: Path, progress: Progress) -> Path:
         if found := await existing(cache):  # somebody else just finished
             return found.path
         try:
-            program = await _from_release(home, progress)
+            program = await _from_release(home, progress, origins)
         except (DownloadError, Incompatible) as error:
             progress.say(f"no official llama.cpp binary: {error.message}")
         else:
             return program
-        return await _from_source(cache, home, progress)
+        return await _from_source(cache, home, progress, origins)
 
 
 async def existing(cache: Path) -> Found | None:
@@ -92,19 +106,19 @@ def _cached(home: Path) -> tuple[Path, ...]:
     return tuple(path for path in (built, *released.rglob("llama-server")) if path.is_file())
 
 
-async def _from_release(home: Path, progress: Progress) -> Path:
+async def _from_release(home: Path, progress: Progress, origins: Origins) -> Path:
     folder = home / f"{VERSION}-release"
     architecture = {"amd64": "x86_64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine().lower())
-    program = await release.fetch(VERSION, platform.system(), architecture, folder, progress)
+    program = await release.fetch(VERSION, platform.system(), architecture, folder, progress, api=origins.release_api)
     if problem := await _problem(program):
         shutil.rmtree(folder, ignore_errors=True)
         raise Incompatible(f"the official binary does not run here: {problem}")
     return program
 
 
-async def _from_source(cache: Path, home: Path, progress: Progress) -> Path:
+async def _from_source(cache: Path, home: Path, progress: Progress, origins: Origins) -> Path:
     work = home / f"{VERSION}-build"
-    program = await build.build(cache, work, progress)
+    program = await build.build(cache, work, progress, source=origins.source, under=origins.source_folder)
     if problem := await _problem(program):
         raise FreeholdError(f"the llama-server built in {work} does not run: {problem}")
     final = home / VERSION
