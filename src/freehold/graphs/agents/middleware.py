@@ -178,7 +178,8 @@ def _with_sources(answer: AIMessage, turn: Sequence[AnyMessage]) -> AIMessage:
 
 
 _DENIAL = re.compile(
-    r"\b(?:not|n['’]t|no|nothing|none)\b[^.]{0,60}\b(?:contain|mention|find|found|relevant|information|provide|specif|documents?|knowledge base)",
+    r"\b(?:not|n['’]t|no|nothing|none)\b[^.]{0,60}\b(?:contain|mention|find|found|relevant|information"
+    r"|provide|specif|documents?|knowledge base)",
     re.IGNORECASE,
 )
 
