@@ -9,7 +9,6 @@ import psycopg
 import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
-
 from tests.api.serving import serving
 from tests.support.servers import PostgresServer, ValkeyServer
 

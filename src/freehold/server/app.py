@@ -15,7 +15,7 @@ from freehold.server.agents import Agents
 from freehold.server.auth import Authentication
 from freehold.server.guard import Guard
 from freehold.server.parts import ServerParts
-from freehold.server.routes import assistants, chat, openai, refused, runs, stateless, state, system, threads
+from freehold.server.routes import assistants, chat, openai, refused, runs, state, stateless, system, threads
 
 #: In the order requests are matched: fixed paths of a resource before its `{id}` ones.
 ROUTERS = (

@@ -59,7 +59,7 @@ def respond(status: int, message: str, code: str, hint: str | None = None, *, op
 
 
 def _is_openai(request: Request) -> bool:
-    return request.scope["path"].startswith("/v1/")
+    return str(request.scope["path"]).startswith("/v1/")
 
 
 async def _ours(request: Request, error: FreeholdError) -> Response:

@@ -31,7 +31,7 @@ _PREFLIGHT_SECONDS = b"600"
 Headers = Mapping[bytes, bytes]
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
+class Refused(Exception):
     """This request goes no further."""
 
     def __init__(self, status: int, message: str, code: str, hint: str | None = None) -> None:

@@ -94,7 +94,8 @@ async def join_stream(
 ) -> Response:
     """Stream the events of a run behind `Last-Event-ID`; from its first one without."""
     after = EventId.parse(last_event_id)
-    modes = frozenset(stream_modes(stream_mode)) if stream_mode else None
+    chosen = [mode for mode in stream_mode or () if mode]  # the Python SDK sends an empty one for none
+    modes = frozenset(stream_modes(chosen)) if chosen else None
     run = await parts.runs.get(caller, thread_id, run_id)
     return stream_events(parts, run, after=after, modes=modes, cancel_on_disconnect=cancel_on_disconnect)
 

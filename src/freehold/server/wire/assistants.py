@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from freehold.server.wire.body import Body, JsonObject, only
 from freehold.server.wire.threads import Limit, Offset
@@ -16,7 +16,7 @@ from freehold.storage.assistants import Assistant, AssistantFilter
 class AssistantCount(Body):
     """Which assistants to count."""
 
-    metadata: JsonObject = {}
+    metadata: JsonObject = Field(default_factory=dict)
     graph_id: str | None = None
     name: str | None = None
     """Part of the name, case ignored."""

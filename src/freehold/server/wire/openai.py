@@ -63,7 +63,7 @@ class CompletionBody(Body):
     seed: int | None = None
     n: int = 1
     response_format: JsonObject | None = None
-    modalities: list[str] = ["text"]
+    modalities: tuple[str, ...] = ("text",)
     presence_penalty: float = 0
     frequency_penalty: float = 0
     tool_choice: Any = None
@@ -75,7 +75,7 @@ class CompletionBody(Body):
             raise NotSupported('"n" other than 1 is not supported', hint="ask several times")
         if self.response_format and self.response_format.get("type") != "text":
             raise NotSupported('"response_format" other than text is not supported', hint="describe the format in the message")
-        if self.modalities != ["text"]:
+        if self.modalities != ("text",):
             raise NotSupported('"modalities" other than text are not supported')
         if self.presence_penalty or self.frequency_penalty:
             raise NotSupported('"presence_penalty" and "frequency_penalty" are not supported', hint="leave them out")

@@ -53,8 +53,8 @@ class Config(Body):
 
     tags: tuple[str, ...] = ()
     recursion_limit: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    configurable: JsonObject = {}
-    metadata: JsonObject = {}
+    configurable: JsonObject = Field(default_factory=dict)
+    metadata: JsonObject = Field(default_factory=dict)
 
     def plain(self) -> JsonObject:
         return {key: value for key, value in self.model_dump().items() if value}
@@ -95,7 +95,7 @@ class RunBody(Body):
     config: Config = Config()
     context: JsonObject | None = None
     """Static context of the graph."""
-    metadata: JsonObject = {}
+    metadata: JsonObject = Field(default_factory=dict)
     stream_mode: StreamModes = ("values",)
     """What to stream: values, updates, messages, messages-tuple, custom, debug, tasks, checkpoints; one or several."""
     stream_subgraphs: bool = False

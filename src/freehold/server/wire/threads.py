@@ -28,7 +28,7 @@ class ThreadCreate(Body):
     refused: ClassVar[Mapping[str, str]] = {"ttl": _NO_TTL, "supersteps": "create the thread, then POST its state for each step"}
 
     thread_id: UUID | None = None
-    metadata: JsonObject = {}
+    metadata: JsonObject = Field(default_factory=dict)
     graph_id: str | None = None
     """Graph the thread is for; lets its state be read and written before the first run."""
     if_exists: Literal["raise", "do_nothing"] = "raise"
@@ -42,14 +42,14 @@ class ThreadPatch(Body):
 
     refused: ClassVar[Mapping[str, str]] = {"ttl": _NO_TTL}
 
-    metadata: JsonObject = {}
+    metadata: JsonObject = Field(default_factory=dict)
 
 
 class ThreadCount(Body):
     """Which threads to count."""
 
-    metadata: JsonObject = {}
-    values: JsonObject = {}
+    metadata: JsonObject = Field(default_factory=dict)
+    values: JsonObject = Field(default_factory=dict)
     status: ThreadStatus | None = None
 
     def filter(self) -> ThreadFilter:
@@ -169,7 +169,8 @@ class HistoryQuery(Body):
             return None
         if isinstance(self.before, str):
             return {"checkpoint_id": self.before}
-        return self.before.get("configurable", self.before)
+        inner = self.before.get("configurable")
+        return inner if isinstance(inner, dict) else self.before
 
 
 class StateShown(BaseModel):
