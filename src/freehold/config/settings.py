@@ -138,7 +138,7 @@ class KnowledgeSection(Section):
     """Characters that neighbouring chunks share."""
     top_k: Annotated[int, Field(ge=1, le=100)] = 4
     """Chunks a search returns."""
-    min_score: Annotated[float, Field(ge=-1, le=1)] = 0.3
+    min_score: Annotated[float, Field(ge=-1, le=1)] = 0.25
     """Cosine similarity under which a chunk counts as not relevant."""
     max_file_mb: Annotated[float, Field(gt=0)] = 50
     """Files larger than this are refused by ingest."""
