@@ -18,7 +18,7 @@ from freehold.server.parts import Parts
 from freehold.server.reply import nothing, reply
 from freehold.server.watch import cancel, run_path, stream_events, wait_for_result
 from freehold.server.wire.body import only
-from freehold.server.wire.runs import RunOnThread, RunShown, shown, stream_modes
+from freehold.server.wire.runs import RunOnThread, RunShown, modes_in_query, shown
 from freehold.server.wire.threads import Limit, Offset
 
 router = APIRouter(prefix="/threads/{thread_id}/runs", route_class=JsonRoute, tags=["runs"])
@@ -94,8 +94,7 @@ async def join_stream(
 ) -> Response:
     """Stream the events of a run behind `Last-Event-ID`; from its first one without."""
     after = EventId.parse(last_event_id)
-    chosen = [mode for mode in stream_mode or () if mode]  # the Python SDK sends an empty one for none
-    modes = frozenset(stream_modes(chosen)) if chosen else None
+    modes = modes_in_query(stream_mode or ())
     run = await parts.runs.get(caller, thread_id, run_id)
     return stream_events(parts, run, after=after, modes=modes, cancel_on_disconnect=cancel_on_disconnect)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
+import orjson
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from freehold.core.errors import InvalidRequest, NotSupported
@@ -38,6 +39,20 @@ def stream_modes(given: Any) -> tuple[str, ...]:
         if mode not in STREAM_MODES:
             raise InvalidRequest(f'stream_mode: there is no mode "{mode[:40]}"', hint=f"supported: {', '.join(STREAM_MODES)}")
     return tuple(dict.fromkeys(modes)) or ("values",)
+
+
+def modes_in_query(given: Sequence[str]) -> frozenset[str] | None:
+    """What a joining client chose: `["updates", "custom"]`, `['["updates"]']` as the JavaScript SDK writes it, or `[""]` for no choice.
+
+    Raises as `stream_modes`.
+    """
+    chosen: list[Any] = []
+    for part in given:
+        try:
+            chosen += orjson.loads(part) if part.startswith("[") else [part] if part else []
+        except orjson.JSONDecodeError as error:
+            raise InvalidRequest(f"stream_mode: not JSON: {part[:40]}") from error
+    return frozenset(stream_modes(chosen)) if chosen else None
 
 
 def _list_of_one(given: Any) -> Any:
