@@ -103,6 +103,7 @@ def _facts(model: Model) -> dict[str, object]:
         "tool_parser": model.tool_parser,
         "reasoning_parser": model.reasoning_parser,
         "chat_format": model.chat_format,
+        "compute_capability": model.compute_capability,
         "dimensions": model.dimensions,
         "files": [{key: value for key, value in dataclasses.asdict(file).items() if value is not None} for file in model.files],
         "mirror_packages": len(model.mirror),

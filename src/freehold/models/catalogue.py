@@ -70,6 +70,8 @@ class Model:
     tool_parser: str | None = None
     reasoning_parser: str | None = None
     chat_format: str | None = None
+    #: Oldest NVIDIA GPU whose kernels run it, e.g. "8.0" for Ampere.
+    compute_capability: str | None = None
     #: Length of an embedding.
     dimensions: int | None = None
     #: When and from what the facts above were confirmed.
@@ -137,12 +139,15 @@ def choose(machine: Machine, engine: str, *, parallel: int = 2) -> Choice:
     available, where = _available(machine, engine)
     needs: list[tuple[Model, memory.Estimate]] = []
     for model in _preferred(engine):
+        if engine == "vllm" and not _runs_on(model, largest_gpu(machine)):
+            continue
         estimate = memory.estimate(model, engine=engine, context=memory.CHOICE_CONTEXT, parallel=parallel)
         if estimate.total <= available:
             return Choice(model, f"{model.title} needs {estimate}, and {available / GIB:.1f} GiB {where}")
         needs.append((model, estimate))
     if not needs:
-        raise Incompatible(f'no model in the catalogue runs on the engine "{engine}"', hint="`freehold models list` shows engines")
+        where = f" on {largest_gpu(machine).name}" if engine == "vllm" else ""
+        raise Incompatible(f'no model in the catalogue runs on the engine "{engine}"{where}', hint="`freehold models list` shows engines")
     smallest, estimate = min(needs, key=lambda pair: pair[1].total)
     raise Incompatible(
         f"no model fits: the smallest, {smallest.id}, needs {estimate.total / GIB:.1f} GiB, and {available / GIB:.1f} GiB {where}",
@@ -160,6 +165,17 @@ def _available(machine: Machine, engine: str) -> tuple[int, str]:
 def largest_gpu(machine: Machine) -> Gpu:
     """The GPU with the most memory; one model server uses one GPU."""
     return max(machine.gpus, key=lambda gpu: gpu.memory_bytes)
+
+
+def _runs_on(model: Model, gpu: Gpu) -> bool:
+    if not (model.compute_capability and gpu.compute_capability):
+        return True
+    return _version(gpu.compute_capability) >= _version(model.compute_capability)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """`"10.0"` → (10, 0), which is more than (8, 9)."""
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
 def _preferred(engine: str) -> list[Model]:

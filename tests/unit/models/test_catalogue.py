@@ -96,6 +96,21 @@ def test_the_largest_model_that_fits_is_chosen(where: Machine, engine: str, chos
     assert catalogue.choose(where, engine).model.id == chosen
 
 
+@pytest.mark.parametrize(
+    ("capability", "chosen"),
+    [("7.5", "qwen3-4b-instruct-2507-fp8"), ("8.6", "gpt-oss-20b"), ("12.0", "gpt-oss-20b"), (None, "gpt-oss-20b")],
+)
+def test_a_model_is_not_chosen_for_a_gpu_older_than_it_needs(capability: str | None, chosen: str) -> None:
+    gpu = Gpu("GPU", 16 * GIB, compute_capability=capability)
+    assert catalogue.choose(Machine("Linux", "x86_64", 4, 16 * GIB, (gpu,)), "vllm").model.id == chosen
+
+
+def test_a_gpu_older_than_all_models_is_named() -> None:
+    gpu = Gpu("Tesla P40", 24 * GIB, compute_capability="6.1")
+    with pytest.raises(Incompatible, match='no model in the catalogue runs on the engine "vllm" on Tesla P40'):
+        catalogue.choose(Machine("Linux", "x86_64", 4, 16 * GIB, (gpu,)), "vllm")
+
+
 def test_the_reason_of_a_choice_names_every_term() -> None:
     reason = catalogue.choose(machine(24), "llama.cpp").reason
     assert reason == (

@@ -7,6 +7,8 @@ environment, never imported and never executed.
 from __future__ import annotations
 
 import asyncio
+import importlib.resources
+import importlib.util
 import os
 import re
 import shutil
@@ -40,7 +42,7 @@ async def download(wheel: Wheel, folder: Path) -> Path:
     requirement = work / "requirement.txt"
     requirement.write_text(f"{wheel.project}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes"),
+        *(*pip(), "download", "--no-deps", "--only-binary=:all:", "--require-hashes"),
         *("--ignore-requires-python", "--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off"),
         *("--quiet", "--retries", str(_RETRIES), "--dest", str(work), "--requirement", str(requirement)),
     ]
@@ -61,6 +63,26 @@ async def download(wheel: Wheel, folder: Path) -> Path:
 def working_folder(wheel: Wheel, folder: Path) -> Path:
     """Where a wheel grows while pip fetches it."""
     return folder / f"{wheel.project}.tmp"
+
+
+def pip() -> tuple[str, ...]:
+    """How to start pip: as it is installed here, else the copy Python itself carries (environments made by uv have none).
+
+    Raises:
+        DownloadError: there is neither.
+    """
+    if importlib.util.find_spec("pip"):
+        return sys.executable, "-m", "pip"
+    if importlib.util.find_spec("ensurepip"):
+        carried = importlib.resources.files("ensurepip") / "_bundled"
+        wheels = [entry for entry in carried.iterdir() if entry.name.startswith("pip-")] if carried.is_dir() else []
+        if wheels:
+            # A wheel is a zip archive that Python can run a package of.
+            return sys.executable, f"{wheels[0]}/pip"
+    raise DownloadError(
+        "packages come from the package index by pip, and this Python has none",
+        hint="install pip for it (Debian: `apt install python3-pip`)",
+    )
 
 
 async def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
@@ -87,11 +109,6 @@ def _failure(wheel: Wheel, output: str) -> Exception:
     what = f"{wheel.project} {wheel.version}"
     if "No space left on device" in output:
         return OutOfSpace(f"the disk became full while fetching {what}", hint="free some space and try again: finished parts are kept")
-    if "No module named pip" in output:
-        return DownloadError(
-            f"{what} comes from the package index, and this Python has no pip",
-            hint=f"run `{sys.executable} -m ensurepip`, then try again",
-        )
     if "DO NOT MATCH THE HASHES" in output:
         return DownloadError(f"the package index has another {what} than the catalogue names: its hash differs")
     errors = re.findall(r"^ERROR: (.*)$", output, flags=re.MULTILINE)

