@@ -12,8 +12,6 @@ from freehold.cli import output
 if TYPE_CHECKING:
     from freehold.control.protocol import ServiceStatus, StackStatus
 
-_COLOURS = {"healthy": "32", "done": "32", "failed": "31", "unhealthy": "31", "restarting": "33"}
-
 #: What `freehold status` returns where something is not well: the code of `Unhealthy`.
 _NOT_WELL = 5
 
@@ -78,7 +76,6 @@ def _table(now: StackStatus) -> str:
 
 
 def _row(service: ServiceStatus) -> tuple[str, ...]:
-    restarted = f"restarted {service.restarts} times" if service.restarts > 1 else "restarted once" if service.restarts else ""
     return (
         service.name,
         service.state,
@@ -86,5 +83,12 @@ def _row(service: ServiceStatus) -> tuple[str, ...]:
         ", ".join(str(port) for port in service.ports) or "-",
         f"{output.duration(time.time() - service.since)} ago" if service.since else "-",
         output.size(service.memory_bytes) if service.memory_bytes else "-",
-        "; ".join(part for part in (service.why, restarted) if part),
+        "; ".join(part for part in (service.why, _restarted(service)) if part),
     )
+
+
+def _restarted(service: ServiceStatus) -> str:
+    if not service.restarts:
+        return ""
+    times = "once" if service.restarts == 1 else f"{service.restarts} times"
+    return f"restarted {times}" if service.ended == service.why else f"restarted {times}: it {service.ended}"

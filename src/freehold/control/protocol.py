@@ -37,6 +37,8 @@ class ServiceStatus:
     #: Unix time of the last start.
     since: float | None
     restarts: int
+    #: How it ended the last time that it ended by itself, e.g. `"was ended by SIGKILL"`.
+    ended: str | None
     #: Resident memory of the process and its children.
     memory_bytes: int | None
     ports: tuple[int, ...]

@@ -1,0 +1,1 @@
+"""Procedures over a machine and a running stack."""

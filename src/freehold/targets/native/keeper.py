@@ -69,6 +69,7 @@ class Keeper:
         self.state: State = "waiting"
         self.why: str | None = None
         self.restarts = 0
+        self.ended: str | None = None
         self.since: float | None = None
         #: What runs now, for the list of leftovers.
         self.child: Child | None = None
@@ -121,6 +122,7 @@ class Keeper:
             pid=self._running.pid if self._running else None,
             since=self.since,
             restarts=self.restarts,
+            ended=self.ended,
             memory_bytes=_memory(self._running.pid) if self._running else None,
             ports=tuple(port.number for port in process.ports),
             log=str(self.log_file),
@@ -179,6 +181,7 @@ class Keeper:
                 self._restart_asked, failures = False, 0
                 continue
             failures = 1 if was_well and time.monotonic() - started > SETTLED_SECONDS else failures + 1
+            self.ended = str(ending)
             log.error("%s %s", self.process.name, ending)
             if not self.ready.is_set() and failures >= START_ATTEMPTS:
                 self._become("failed", str(ending))

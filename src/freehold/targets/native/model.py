@@ -13,7 +13,7 @@ from freehold.core.machine import Machine
 from freehold.core.progress import Progress
 from freehold.models import catalogue, download
 from freehold.stack.plan import Stack
-from freehold.targets.native.engines import llama_cpp
+from freehold.targets.native.engines import llama_cpp, vllm
 
 #: Seconds of one core that a build of llama.cpp takes: 258 s were measured with two.
 BUILD_CORE_SECONDS = 520
@@ -83,4 +83,4 @@ def _download(model: catalogue.Model) -> Need:
 
 
 #: What makes each engine ready; returns its program.
-ENGINES: dict[str, Callable[[Path, Progress], Coroutine[Any, Any, Path]]] = {"llama.cpp": llama_cpp.ensure}
+ENGINES: dict[str, Callable[[Path, Progress], Coroutine[Any, Any, Path]]] = {"llama.cpp": llama_cpp.ensure, "vllm": vllm.ensure}

@@ -123,7 +123,7 @@ async def _until_answering(home: Home, supervisor: subprocess.Popen[bytes] | Non
 
 
 def _show(service: ServiceStatus, steps: dict[str, tuple[Step, ExitStack]], open_steps: ExitStack, progress: Progress) -> None:
-    if service.state not in ("waiting", "stopped") and service.name not in steps:
+    if service.state not in ("waiting", "stopped", *GOOD) and service.name not in steps:
         own = ExitStack()
         steps[service.name] = (own.enter_context(progress.step(service.about, unit="seconds")), own)
         open_steps.push(own)
