@@ -318,5 +318,6 @@ async def test_the_example_folder_answers_questions_from_each_of_its_files(knowl
         ("On which days can I call support?", "support.txt", "Monday to Friday"),
         ("When is the next calibration of the station due?", "calibration-report.pdf", "May 2027"),
     ):
-        (best, *_) = await knowledge.retrieve(question, LOCAL)
-        assert (best.source, answer in best.content) == (source, True), question
+        found = await knowledge.retrieve(question, LOCAL)
+        assert found[0].source == source, question
+        assert any(answer in passage.content for passage in found if passage.source == source), question
