@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +124,8 @@ async def _receive(http: httpx.AsyncClient, source: Source, file: File, part: Pa
     if file.size is not None and done == file.size:
         return
     fruitless, connected = 0, False
-    with progress.step(source.label, total=file.size, unit="bytes", done=done) as step:
+    with ExitStack() as stack:
+        step = _Arriving(lambda: stack.enter_context(progress.step(source.label, total=file.size, unit="bytes", done=done)))
         while True:
             before = files.size_of(part)
             try:
@@ -144,7 +145,26 @@ async def _receive(http: httpx.AsyncClient, source: Source, file: File, part: Pa
                 await asyncio.sleep(source.patience.pause_seconds * 2**fruitless)
 
 
-async def _one_connection(http: httpx.AsyncClient, source: Source, file: File, part: Path, step: Step) -> None:
+class _Arriving:
+    """A step that is shown once the server answers: one that does not should not look like a download."""
+
+    def __init__(self, opened: Callable[[], Step]) -> None:
+        self._open = opened
+        self._step: Step | None = None
+
+    def start(self) -> None:
+        self._step = self._step or self._open()
+
+    def advance(self, amount: float) -> None:
+        if self._step:
+            self._step.advance(amount)
+
+    def note(self, text: str) -> None:
+        if self._step:
+            self._step.note(text)
+
+
+async def _one_connection(http: httpx.AsyncClient, source: Source, file: File, part: Path, step: _Arriving) -> None:
     """Ask for the rest of the file and append it.
 
     Raises:
@@ -159,6 +179,7 @@ async def _one_connection(http: httpx.AsyncClient, source: Source, file: File, p
         if answer.status_code in _TRY_AGAIN:
             raise httpx.RemoteProtocolError(f"HTTP {answer.status_code}")
         source.check(answer.status_code)
+        step.start()
         if offset and answer.status_code != httpx.codes.PARTIAL_CONTENT:
             # If-Range failed: the file changed on the server, or it does not know ranges.
             _restart(part, step)
