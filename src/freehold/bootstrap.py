@@ -7,24 +7,27 @@ opened, so that a worker process does not carry it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-import redis.asyncio as redis
+from langchain_core.exceptions import ModelAPIError, ModelConnectionError
+from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
 
 from freehold.config import env
 from freehold.config.load import Loaded
 from freehold.config.paths import cache
-from freehold.config.settings import Settings
+from freehold.config.settings import LOOPBACK_HOSTS, Settings
 from freehold.core.errors import NotConfigured
 from freehold.events.log import EventLog, create_client
 from freehold.graphs.agents import assistant
-from freehold.graphs.agents.model import create_chat_model
+from freehold.graphs.agents.model import ForgivingChatModel, create_chat_model
 from freehold.graphs.loader import AnyGraph
 from freehold.graphs.registry import GraphRegistry, load_project
 from freehold.rag.embed import embedder_loader
@@ -45,17 +48,19 @@ from freehold.worker.main import Worker
 if TYPE_CHECKING:
     from freehold.server.parts import ServerParts
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Opened:
     """What server and worker share."""
 
     pool: Pool
-    redis: redis.Redis
     events: EventLog
     runs: Runs
     assistants: Assistants
     graphs: GraphRegistry
+    shipped: _Shipped | None
 
 
 @asynccontextmanager
@@ -70,10 +75,11 @@ async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]
         pool = await stack.enter_async_context(create_pool(database_url, max_size=settings.database.pool_size, name=f"freehold-{role}"))
         client = create_client(redis_url)
         stack.push_async_callback(client.aclose)
-        graphs = await load_project(_project(settings), shipped=_shipped(settings, pool, ToolCallLog(pool)))
+        shipped = _shipped(settings, pool)
+        graphs = await load_project(_project(settings), shipped=shipped.graph if shipped else None)
         assistants = Assistants(pool)
         await assistants.sync({graph_id: entry.description for graph_id, entry in graphs.graphs.items()})
-        yield Opened(pool, client, EventLog(client), Runs(pool), assistants, graphs)
+        yield Opened(pool, EventLog(client), Runs(pool), assistants, graphs, shipped)
 
 
 @asynccontextmanager
@@ -111,6 +117,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
             store=None,
             run_seconds=settings.limits.run_seconds,
         )
+        warming = asyncio.create_task(shared.shipped.warm(), name="warm") if shared.shipped else None
         yield Worker(
             needs,
             database_url=_urls(settings)[0],
@@ -119,6 +126,8 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
             max_attempts=settings.worker.max_attempts,
             drain_seconds=settings.worker.drain_seconds,
         )
+        if warming:
+            warming.cancel()
 
 
 def serve(loaded: Loaded) -> None:
@@ -177,23 +186,48 @@ def _project(settings: Settings) -> Path | None:
     return usual if usual.is_file() else None
 
 
-def _shipped(settings: Settings, pool: Pool, call_log: ToolCallLog) -> Callable[[], AnyGraph] | None:
-    """What makes the shipped agent; None where it is not wanted or there is no model to talk to."""
+@dataclass(frozen=True)
+class _Shipped:
+    """What the shipped agent is made of."""
+
+    model: ForgivingChatModel
+    tools: Sequence[BaseTool]
+    settings: Settings
+    call_log: ToolCallLog
+
+    def graph(self) -> AnyGraph:
+        return assistant.build(
+            self.model,
+            self.tools,
+            self.settings.limits,
+            context_tokens=self.settings.model.context or 8192,
+            call_log=self.call_log,
+        )
+
+    async def warm(self) -> None:
+        """Let our own model server read the constant part of the prompt before the first question, which else waits for it."""
+        if urlsplit(self.settings.model.base_url or "").hostname not in LOOPBACK_HOSTS:
+            return  # nobody pays for a question that no one asked
+        opening = [SystemMessage(assistant.SYSTEM_PROMPT), HumanMessage("Hello")]
+        try:
+            await self.model.bind_tools(list(self.tools)).ainvoke(opening, max_tokens=1)
+        except (ModelAPIError, ModelConnectionError) as error:
+            log.info("the model could not be warmed: %s", error, extra={"action": "warm_failed"})
+
+
+def _shipped(settings: Settings, pool: Pool) -> _Shipped | None:
+    """None where the shipped agent is not wanted or there is no model to talk to."""
     model = settings.model
     if not settings.agents.shipped or not model.base_url:
         return None
-    base_url, api_key = model.base_url, model.api_key.get_secret_value() if model.api_key else None
-
-    def make() -> AnyGraph:
-        return assistant.build(
-            create_chat_model(model, settings.limits, base_url=base_url, api_key=api_key, name=model.name),
-            [guard(tool, timeout_seconds=settings.tools.timeout_seconds, call_log=call_log) for tool in _tools(settings, pool)],
-            settings.limits,
-            context_tokens=model.context or 8192,
-            call_log=call_log,
-        )
-
-    return make
+    call_log = ToolCallLog(pool)
+    api_key = model.api_key.get_secret_value() if model.api_key else None
+    return _Shipped(
+        create_chat_model(model, settings.limits, base_url=model.base_url, api_key=api_key, name=model.name),
+        [guard(tool, timeout_seconds=settings.tools.timeout_seconds, call_log=call_log) for tool in _tools(settings, pool)],
+        settings,
+        call_log,
+    )
 
 
 def _tools(settings: Settings, pool: Pool) -> list[BaseTool]:

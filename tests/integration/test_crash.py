@@ -15,6 +15,8 @@ from typing import Any
 import psycopg
 import pytest
 from redis.exceptions import RedisError
+from tests.conftest import Database, make_database
+from tests.support.servers import PostgresServer, ValkeyServer
 
 from freehold.core.caller import LOCAL
 from freehold.core.errors import StorageUnavailable
@@ -26,8 +28,6 @@ from freehold.storage.migrate import migrate, provision
 from freehold.storage.pool import create_pool
 from freehold.storage.runs import Runs, Target
 from freehold.storage.threads import Threads
-from tests.conftest import Database, make_database
-from tests.support.servers import PostgresServer, ValkeyServer
 
 PROJECT = Path(__file__).parent / "project" / "langgraph.json"
 

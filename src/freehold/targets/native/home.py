@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +73,12 @@ class Home:
         finally:
             os.close(handle)
         return False
+
+    def signal_supervisor(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor, if one runs; the lock it holds proves that the pid is still its own."""
+        if self.is_running() and (pid := self.lock_file.read_text().strip()).isdigit():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), number)
 
     def rendered(self) -> Rendered:
         """The stack that was started last.

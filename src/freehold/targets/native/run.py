@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from freehold.config import env, paths
 from freehold.control import client
 from freehold.control.protocol import GOOD, ServiceStatus, StackStatus, socket_path
-from freehold.core.errors import TimedOut, Unhealthy
+from freehold.core.errors import Incompatible, TimedOut, Unhealthy
 from freehold.core.progress import Progress, Step
 from freehold.targets.native import arrange, files, leftovers, logs
 from freehold.targets.native.home import Home
@@ -146,12 +147,16 @@ def _failure(failed: Iterable[ServiceStatus]) -> Unhealthy:
 
 async def _stop_supervisor(home: Home, progress: Progress) -> list[str]:
     socket = socket_path(paths.runtime(home.path))
+    recorded = leftovers.read(home.processes_file)
     try:
         before = await client.status(socket)
         await client.stop(socket)
     except Unhealthy:  # it is ending just now, or has not come to listening yet
         before = None
-    names = [service.name for service in before.services if service.pid] if before else []
+    except Incompatible:  # another version of ours started it; a signal needs no protocol
+        before = None
+        home.signal_supervisor(signal.SIGTERM)
+    names = [service.name for service in before.services if service.pid] if before else [left.name for left in recorded]
     with progress.step("stopping", unit="seconds") as step:
         deadline = time.monotonic() + 180
         while home.is_running():
@@ -160,7 +165,7 @@ async def _stop_supervisor(home: Home, progress: Progress) -> list[str]:
             try:
                 now = await client.status(socket)
                 step.note(", ".join(service.name for service in now.services if service.pid))
-            except (Unhealthy, TimedOut):
+            except (Unhealthy, TimedOut, Incompatible):
                 pass
             await asyncio.sleep(INTERVAL)
     return names
