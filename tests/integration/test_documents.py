@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 from tests.support import documents
 
@@ -274,6 +275,16 @@ async def test_an_owner_with_few_chunks_among_many_gets_all_of_them(pool: Pool) 
         await conn.execute("SET hnsw.max_scan_tuples = 100")
     for _ in range(6):  # whichever pooled connection serves
         assert len(await index.search(question, SOMEBODY_ELSE, model="test", top_k=5)) == 5
+
+
+async def test_a_replacement_that_fails_half_way_leaves_the_old_version(pool: Pool) -> None:
+    index, vectors = PgvectorIndex(pool), unit_vectors(3)
+    await store(index, vectors, LOCAL)
+    chunks = [Chunk(0, "new"), Chunk(1, "new"), Chunk(2, "a zero byte \x00 is refused by Postgres")]
+    with pytest.raises(psycopg.DataError):
+        await index.upsert(document("made-up.txt"), chunks, vectors, LOCAL, model="test")
+    hits = await index.search(vectors[0], LOCAL, model="test", top_k=10)
+    assert sorted(hit.content for hit in hits) == ["chunk 0", "chunk 1", "chunk 2"]
 
 
 async def test_vectors_of_another_model_are_not_compared(pool: Pool) -> None:

@@ -150,10 +150,14 @@ def _supporting(answer: str, passages: Sequence[Passage]) -> list[int]:
     return [shares.index(best) + 1] if best >= _SUPPORT else []
 
 
+#: "The documents do not mention it", "I could not find ...", "there is no information on ...", "... is not stated".
 _DENIAL = re.compile(
-    r"\b(?:do(?:es)?\s+not|don't|doesn't|did\s+not|didn't|could\s+not|couldn't|cannot|can't|no)\b[^.]{0,60}?"
-    r"\b(?:contain|mention|say|specify|provide|include|find|found|information|answer|relevant)\b",
-    re.IGNORECASE,
+    r"""\b(?:documents?|passages?|context|sources?|text|handbook|knowledge\ base|it|they)\s[^.;]{0,20}?(?:do(?:es)?|did)(?:\s+not|n't)\s
+        [^.;]{0,20}?(?:contain|mention|say|specify|provide|include|state|give|cover|answer)
+      | \b(?:could\s+not|couldn't|cannot|can't|did\s+not|didn't|unable\s+to)\s[^.;]{0,15}?(?:find|answer)
+      | \bno\s[^.;]{0,20}?(?:information|mention|answer)
+      | \bnot\s[^.;]{0,12}?(?:mentioned|contained|specified|found|stated|given|covered|in\s+the\s+(?:documents?|passages?|context))""",
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

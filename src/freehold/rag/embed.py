@@ -155,7 +155,13 @@ def _ensure_int8(folder: Path) -> Path:
     stamp = hashlib.sha256(config + f"{weights.st_size} {weights.st_mtime_ns}".encode()).hexdigest()[:12]
     path = folder / f"model-int8-{FORMAT_VERSION}-{stamp}.onnx"
     if not path.exists():
-        _write_int8(folder, path)
+        try:
+            _write_int8(folder, path)
+        except PermissionError as error:
+            raise Incompatible(
+                f"the int8 form of the embedding model cannot be written into {folder}",
+                hint="let this user write there, or set FREEHOLD_CACHE to a folder where it may",
+            ) from error
     return path
 
 

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from freehold.rag.load import Unreadable, media_type
@@ -35,9 +36,13 @@ class Found:
     unreadable: tuple[tuple[str, str], ...] = ()  # (folder or file, reason)
     skipped: int = 0  # files that are no kind of document
 
+    @cached_property
+    def _paths(self) -> frozenset[str]:
+        return frozenset(candidate.path for candidate in self.candidates)
+
     def is_vanished(self, path: str) -> bool:
         """Whether a stored document at or below `root` is gone; a folder that could not be read says nothing about its files."""
-        if any(path == candidate.path for candidate in self.candidates):
+        if path in self._paths:
             return False
         return not any(Path(path).is_relative_to(self.root / name) for name, _ in self.unreadable)
 

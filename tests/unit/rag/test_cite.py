@@ -89,11 +89,19 @@ def test_an_answer_without_marks_is_credited_to_the_passage_that_holds_its_words
     assert [source.source for source in sources] == ["handbook.md"]
 
 
+def test_an_answer_with_a_negation_in_it_is_still_credited() -> None:
+    rule = passage("rules.md", "A doctor's note is not needed on the first three days of sick leave.")
+    text, _ = cited("You do not need a doctor's note for the first three days.", [rule])
+    assert text.endswith("[Source: rules.md]")
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         "The documents do not contain information on paid annual leave of employees.",
         "I could not find the annual leave days in the documents.",
+        "The annual leave of employees is not stated in these passages.",
+        "There is no information about paid annual leave days for employees.",
         "Paris is the capital of France and lies on the Seine.",
         "No.",
         "",

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import resource
+import signal
 import struct
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -129,5 +130,6 @@ def _limit_resources() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     _limit_resources()
     _serve(sys.stdin.buffer, sys.stdout.buffer)
