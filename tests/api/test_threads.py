@@ -40,7 +40,9 @@ async def test_threads_are_found_by_metadata_values_status_and_ids(sdk: LangGrap
     assert [t["thread_id"] for t in await sdk.threads.search(values={"text": mark})] == threads[:1]
     assert [t["thread_id"] for t in await sdk.threads.search(metadata={"mark": mark}, status="interrupted")] == threads[1:2]
     assert {t["thread_id"] for t in await sdk.threads.search(ids=threads[1:])} == set(threads[1:])
-    page = await sdk.threads.search(metadata={"mark": mark}, limit=1, offset=1, sort_by="created_at", sort_order="asc", select=["thread_id"])
+    page = await sdk.threads.search(
+        metadata={"mark": mark}, limit=1, offset=1, sort_by="created_at", sort_order="asc", select=["thread_id"]
+    )
     assert page == [{"thread_id": threads[1]}]
     assert await sdk.threads.count(metadata={"mark": mark}) == 3
 

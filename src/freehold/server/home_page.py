@@ -1,10 +1,65 @@
-"""The page people see at `/`: what runs here and what to try, in one self-contained document."""
+"""The page people see at `/`: what runs here and what to try, in one self-contained document.
+
+Where keys are needed the page is public, so it names nothing that runs here.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from freehold import __version__
 from freehold.server.parts import ServerParts
 
+_EXAMPLE = """curl $url/chat -d '{"message": "Hello"}'$key
 
-def home_page(parts: ServerParts) -> str:
-    """The page as HTML."""
-    return "<!doctype html>"
+from langgraph_sdk import get_sync_client
+client = get_sync_client(url="$url"$argument)
+client.runs.wait(None, "$agent", input=...)
+
+from openai import OpenAI
+OpenAI(base_url="$url/v1", api_key="$api_key").models.list()"""
+
+
+def home_page(parts: ServerParts, talking: list[str]) -> str:
+    """The page as HTML; `talking` are the agents that can be talked to."""
+    keyed = parts.settings.server.needs_keys
+    body = _keyed() if keyed else _agents(parts) + (_file("home_talk.html") if talking else "")
+    script = f"<script>{_file('home_talk.js')}</script>" if talking and not keyed else ""
+    return Template(_file("home.html")).substitute(version=escape(__version__), body=body + _examples(parts, keyed=keyed), script=script)
+
+
+def _keyed() -> str:
+    return "<p>This server needs an API key. <code>freehold keys</code> on its machine lists and makes them.</p>"
+
+
+def _agents(parts: ServerParts) -> str:
+    rows = [
+        f"<li><strong>{escape(graph_id)}</strong> <span class=soft>{escape(entry.description or entry.source)}</span></li>"
+        for graph_id, entry in parts.graphs.graphs.items()
+    ]
+    rows += [
+        f"<li><strong>{escape(graph_id)}</strong> <span class=bad>does not load: {escape(str(error))}</span></li>"
+        for graph_id, error in parts.graphs.failures.items()
+    ]
+    nothing = "<li class=soft>none; <code>freehold init</code> makes a project to start from</li>"
+    return f"<h2>Agents</h2><ul>{''.join(rows) or nothing}</ul>"
+
+
+def _examples(parts: ServerParts, *, keyed: bool) -> str:
+    agent = "assistant" if keyed else next(iter(parts.graphs.graphs), "assistant")
+    filled = Template(_EXAMPLE).substitute(
+        url=parts.settings.server.url,
+        agent=agent,
+        key=' -H "x-api-key: $KEY"' if keyed else "",
+        argument=", api_key=..." if keyed else "",
+        api_key="..." if keyed else "none",
+    )
+    return f"<h2>From a program</h2><pre>{escape(filled)}</pre>"
+
+
+@cache
+def _file(name: str) -> str:
+    return (files("freehold.server") / name).read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, Response
 
 from freehold import __version__
 from freehold.core.errors import NotFound, NotSupported, StorageUnavailable
+from freehold.server.agents import TalkingAgents
 from freehold.server.auth import Authenticated
 from freehold.server.home_page import home_page
 from freehold.server.parts import Parts, ServerParts
@@ -40,10 +41,10 @@ PAGE_POLICY = {
 
 @router.get("/", response_model=None)
 @router.head("/", include_in_schema=False)
-async def home(request: Request, parts: Parts) -> Response:
+async def home(request: Request, parts: Parts, agents: TalkingAgents) -> Response:
     """A page for people, `{"ok": true}` for programs."""
     if "text/html" in request.headers.get("accept", ""):
-        return Response(home_page(parts), headers=PAGE_POLICY, media_type="text/html")
+        return Response(home_page(parts, await agents.list()), headers=PAGE_POLICY, media_type="text/html")
     return reply({"ok": True})
 
 

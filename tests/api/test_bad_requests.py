@@ -1,0 +1,117 @@
+"""Bad requests as a table: each is refused with a status and a sentence, none is an internal error."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+RUN = {"assistant_id": "echo", "input": {"text": "x"}}
+ID = "0199c0de-0000-7000-8000-00000000dead"
+
+BAD_BODIES: tuple[tuple[str, str, Any, int, str], ...] = (
+    # method, path, body (bytes are sent as they are), status, part of the message
+    ("POST", "/runs/wait", b"{", 422, "the body is not JSON"),
+    ("POST", "/runs/wait", b"\xff\xfe", 422, "the body is not JSON"),
+    ("POST", "/runs/wait", b'{"assistant_id": "echo", "input": {"text": "\xff"}}', 422, "the body is not JSON"),
+    ("POST", "/runs/wait", b"[" * 100_000, 422, "recursion limit"),
+    ("POST", "/runs/wait", b'{"assistant_id": "echo", "input": ' + b'{"a":' * 500 + b"1" + b"}" * 500 + b"}", 422, "recursion limit"),
+    ("POST", "/runs/wait", b'{"assistant_id": "echo", "input": {"text": "a\\u0000b"}}', 422, "NUL character"),
+    ("POST", "/runs/wait", b'{"assistant_id": "echo", "input": {"text": 1e999}}', 422, "range of a double"),
+    ("POST", "/runs/wait", b'{"assistant_id": "echo", "input": {"text": NaN}}', 422, "the body is not JSON"),
+    ("POST", "/runs/wait", b'{"assistant_id": "echo", "input": {"text": ' + b"9" * 5000 + b"}}", 422, "number out of range"),
+    ("POST", "/runs/wait", b"", 422, "Field required"),
+    ("POST", "/runs/wait", [], 422, "valid dictionary"),
+    ("POST", "/runs/wait", {}, 422, "assistant_id: Field required"),
+    ("POST", "/runs/wait", {**RUN, "assistant_id": ""}, 422, "assistant_id"),
+    ("POST", "/runs/wait", {**RUN, "assistant_id": "ecko"}, 404, 'no assistant "ecko"'),
+    ("POST", "/runs/wait", {**RUN, "assistant_id": ID}, 404, "not found"),
+    ("POST", "/runs/wait", {**RUN, "command": {"resume": 1}}, 422, "input and command exclude each other"),
+    ("POST", "/runs/wait", {**RUN, "config": {"recursion_limit": 0}}, 422, "config.recursion_limit"),
+    ("POST", "/runs/wait", {**RUN, "config": {"tags": "a"}}, 422, "config.tags"),
+    ("POST", "/runs/wait", {**RUN, "metadata": "a"}, 422, "metadata"),
+    ("POST", "/runs/wait", {**RUN, "after_seconds": -1}, 422, "after_seconds"),
+    ("POST", "/runs/wait", {**RUN, "after_seconds": 1e18}, 422, "after_seconds"),
+    ("POST", "/runs/wait", {**RUN, "durability": "sometimes"}, 422, "durability"),
+    ("POST", "/runs/wait", {**RUN, "on_disconnect": "explode"}, 422, "on_disconnect"),
+    ("POST", "/runs/wait", {**RUN, "checkpoint_id": ID}, 422, '"checkpoint_id" is not supported'),
+    ("POST", "/runs/wait", {**RUN, "webhook": "https://a.example"}, 422, '"webhook" is not supported'),
+    ("POST", "/runs/wait", {**RUN, "strict_resume": True}, 422, '"strict_resume" is not supported'),
+    ("POST", "/runs/stream", {**RUN, "stream_mode": "events"}, 422, 'stream_mode "events" is not supported'),
+    ("POST", "/runs/stream", {**RUN, "stream_mode": ["values", "tools"]}, 422, 'stream_mode "tools" is not supported'),
+    ("POST", "/runs/stream", {**RUN, "stream_mode": "valeus"}, 422, 'there is no mode "valeus"'),
+    ("POST", "/runs/stream", {**RUN, "stream_mode": {"a": 1}}, 422, "stream_mode"),
+    ("POST", f"/threads/{ID}/runs", RUN, 404, "does not exist"),
+    ("POST", f"/threads/{ID}/runs", {**RUN, "multitask_strategy": "pray"}, 422, "multitask_strategy"),
+    ("POST", f"/threads/{ID}/runs", {**RUN, "on_completion": "keep"}, 422, '"on_completion" is not supported'),
+    ("POST", "/threads/not-an-id/runs", RUN, 422, "thread_id"),
+    ("GET", "/threads/not-an-id", None, 422, "thread_id"),
+    ("GET", f"/threads/{ID}", None, 404, "not found"),
+    ("GET", f"/threads/{ID}?include=ttl", None, 422, '"ttl" is not supported'),
+    ("GET", f"/threads/{ID}/runs", None, 404, "not found"),
+    ("GET", f"/threads/{ID}/runs/{ID}", None, 404, "does not exist"),
+    ("GET", f"/threads/{ID}/runs/{ID}/stream", None, 404, "does not exist"),
+    ("GET", f"/threads/{ID}/runs/{ID}/stream?stream_mode=events", None, 422, '"events" is not supported'),
+    ("GET", f"/threads/{ID}/runs?limit=0", None, 422, "limit"),
+    ("GET", f"/threads/{ID}/runs?limit=100000", None, 422, "limit"),
+    ("GET", f"/threads/{ID}/runs?status=happy", None, 422, "status"),
+    ("GET", f"/threads/{ID}/state?select=values", None, 422, '"select" is not supported'),
+    ("POST", f"/threads/{ID}/runs/{ID}/cancel?action=explode", None, 422, "action"),
+    ("POST", "/threads", {"thread_id": "x"}, 422, "thread_id"),
+    ("POST", "/threads", {"ttl": 5}, 422, '"ttl" is not supported'),
+    ("POST", "/threads", {"supersteps": [{}]}, 422, '"supersteps" is not supported'),
+    ("POST", "/threads", b'{"metadata": {"a": "\\u0000"}}', 422, "NUL character"),
+    ("POST", "/threads/search", {"sort_by": "password"}, 422, "sort_by: expected one of"),
+    ("POST", "/threads/search", {"limit": 100_000}, 422, "limit"),
+    ("POST", "/threads/search", {"offset": -1}, 422, "offset"),
+    ("POST", "/threads/search", {"ids": ["x"]}, 422, "ids.0"),
+    ("POST", "/threads/search", {"status": "happy"}, 422, "status"),
+    ("POST", "/threads/search", {"extract": {"a": "values.b"}}, 422, '"extract" is not supported'),
+    ("POST", "/assistants/search", {"sort_by": "password"}, 422, "sort_by: expected one of"),
+    ("GET", "/assistants/ecko", None, 404, 'no assistant "ecko"'),
+    ("GET", "/assistants/echo/graph?xray=maybe", None, 422, "xray: expected true, false or a depth"),
+    ("GET", "/assistants/nested/subgraphs/nowhere", None, 404, 'no subgraph "nowhere"'),
+    ("POST", "/chat", {"message": ""}, 422, "message"),
+    ("POST", "/chat", {"message": 5}, 422, "message"),
+    ("POST", "/chat", {"message": "x", "assistant_id": "echo"}, 422, 'keeps no "messages"'),
+    ("POST", "/chat", {"message": "x", "thread_id": "y" * 600}, 422, "thread_id"),
+    ("GET", "/metrics?format=json", None, 422, 'metrics format "json" is not supported'),
+    ("GET", "/docs/../../etc/passwd", None, 404, "no such path"),
+    ("GET", "/docs/secrets.txt", None, 404, "no such file"),
+    ("GET", "/nowhere", None, 404, "no such path: /nowhere"),
+    ("DELETE", "/ok", None, 405, "Method Not Allowed"),
+    ("POST", "/runs/batch", [RUN], 501, "not supported by this version: batches of runs"),
+    ("POST", "/runs/crons", {}, 501, "not supported by this version: crons"),
+    ("PUT", "/store/items", {}, 501, "not supported by this version: the store"),
+    ("POST", "/assistants", {"graph_id": "echo"}, 501, "not supported by this version: creating assistants"),
+    ("GET", f"/threads/{ID}/stream", None, 501, "not supported by this version: streaming all runs of a thread"),
+)
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status", "message"), BAD_BODIES)
+async def test_a_bad_request_is_refused_with_a_sentence(
+    http: httpx.AsyncClient, method: str, path: str, body: Any, status: int, message: str
+) -> None:
+    content = {"content": body} if isinstance(body, bytes) else {} if body is None else {"json": body}
+    response = await http.request(method, path, **content)
+    assert (response.status_code, message in response.json()["detail"]) == (status, True), response.text[:500]
+    assert set(response.json()) <= {"detail", "code", "hint"}
+
+
+@pytest.mark.parametrize("last_event_id", ["x", "1", "1-2-3", "-2", "9" * 40 + "-1", "1-1; DROP"])
+async def test_a_last_event_id_that_is_not_ours_is_refused(http: httpx.AsyncClient, last_event_id: str) -> None:
+    response = await http.get(f"/threads/{ID}/runs/{ID}/stream", headers={"last-event-id": last_event_id})
+    assert response.status_code == 422
+    assert "Last-Event-ID" in response.json()["detail"]
+
+
+async def test_unknown_keys_and_nulls_pass(http: httpx.AsyncClient) -> None:
+    nulls = dict.fromkeys(("command", "config", "context", "metadata", "stream_mode", "interrupt_before", "webhook", "durability"))
+    response = await http.post("/runs/wait", json={**RUN, **nulls, "a_key_of_tomorrow": {"x": 1}})
+    assert response.json()["log"] == ["first:x:plain", "second:x"]
+
+
+async def test_the_text_backslash_u0000_is_not_a_nul(http: httpx.AsyncClient) -> None:
+    response = await http.post("/runs/wait", content=b'{"assistant_id": "echo", "input": {"text": "a\\\\u0000b"}}')
+    assert response.json()["text"] == "a\\u0000b"
