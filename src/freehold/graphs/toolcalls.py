@@ -62,6 +62,7 @@ class Reading:
 _START = re.compile(r"```|<tool_call>|<function_call>|<tools?>|\[TOOL_CALLS\]|(?:^|(?<=\n))[ \t]*[{\[]")
 _FENCE = re.compile(r"\s*```[ \t]*(json5?|tool_calls?|tool_code|xml|text)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"\s*<(tool_call|function_call|tools?)>(.*?)(?:</\1>|\Z)", re.DOTALL)
+_TAGS = ("<tool_call>", "<function_call>", "<tools>")
 _TOOL_CALLS_MARK = "[TOOL_CALLS]"
 _THINKING = re.compile(r"\A\s*<think>.*?</think>\s*", re.DOTALL)
 
@@ -215,10 +216,13 @@ class Holdback:
             return text
         self._held += text
         whole = self._shown + self._held
-        if len(self._shown) > MAX_LEAD_IN_CHARACTERS:
+        begin = _after_thinking(whole)
+        if begin is None:  # still thinking, which is shown as it comes
+            return self._show(len(self._held) - _undecided_tail(self._held, at_line_start=False))
+        if len(self._shown) - begin > MAX_LEAD_IN_CHARACTERS:
             return self._give_up()
-        if start := _START.search(whole):
-            if not announces(whole[: start.start()]) or not _may_be_call(whole[start.start() :], self._tools):
+        if start := _START.search(whole, begin):
+            if not announces(whole[begin : start.start()]) or not _may_be_call(whole[start.start() :], self._tools):
                 return self._give_up()
             return self._show(start.start() - len(self._shown))
         return self._show(len(self._held) - _undecided_tail(self._held, at_line_start=not self._shown or self._shown.endswith("\n")))
@@ -241,9 +245,17 @@ class Holdback:
         return self._show(len(self._held))
 
 
+def _after_thinking(text: str) -> int | None:
+    """Where a message begins after its thoughts; None while they last."""
+    if not text.lstrip().startswith("<think>"):
+        return 0
+    match = _THINKING.match(text)
+    return match.end() if match else None
+
+
 def _undecided_tail(text: str, *, at_line_start: bool) -> int:
     """Length of an end that may be the first characters of a marker, e.g. the two back-ticks of "text ``"."""
-    for marker in ("```", "<tool_call>", "<function_call>", "<tools>", _TOOL_CALLS_MARK, "<think>"):
+    for marker in ("```", *_TAGS, _TOOL_CALLS_MARK, "<think>", "</think>"):
         for length in range(min(len(marker) - 1, len(text)), 0, -1):
             if text.endswith(marker[:length]):
                 return length
@@ -266,7 +278,8 @@ def _may_be_call(text: str, tools: Sequence[ToolSchema]) -> bool:
     if not any(known.startswith(language) for known in ("json", "json5", "tool_call", "tool_calls", "tool_code", "xml", "text")):
         return False
     if not match["brace"]:
-        return match.end() == len(text.rstrip()) or match.end() == len(text)
+        rest = text[match.end() :].strip()
+        return not rest or any(marker.startswith(rest) for marker in _TAGS)
     key = (match["key"] or "").strip("'\"")
     keys = {*_NAME_KEYS, *_ARGUMENT_KEYS, *_EXTRA_KEYS, *_LIST_KEYS, *(tool.name for tool in tools)}
     is_whole = match.end() < len(text)
