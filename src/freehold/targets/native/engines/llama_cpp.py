@@ -15,12 +15,14 @@ from freehold.core.progress import Progress
 from freehold.models import catalogue
 from freehold.models.download import files
 from freehold.models.engines import llama_cpp_arguments
-from freehold.targets.native.engines import build, index, release
+from freehold.targets.native.engines import build, index, processor, release
 
 #: The release that was tried with this version of Freehold; source and binary are of the same tag.
 VERSION = "b11434"
 
 _VERSION_SECONDS = 20
+#: Beside a server built here: the instructions it may use.
+_BUILT_FOR = "built-for"
 _FLAGS = tuple(
     argument
     for argument in llama_cpp_arguments(catalogue.models()[0], Path("m"), host="h", port=1, context=1, parallel=1, threads=1)
@@ -103,7 +105,8 @@ def _chosen() -> Path | None:
 
 def _cached(home: Path) -> tuple[Path, ...]:
     built, released = home / VERSION / "llama-server", home / f"{VERSION}-release"
-    return tuple(path for path in (built, *released.rglob("llama-server")) if path.is_file())
+    found = [built] if processor.suits(built.with_name(_BUILT_FOR)) else []
+    return tuple(path for path in (*found, *released.rglob("llama-server")) if path.is_file())
 
 
 async def _from_release(home: Path, progress: Progress, origins: Origins) -> Path:
@@ -133,6 +136,7 @@ def _install(program: Path, work: Path, final: Path) -> None:
     partial.mkdir(parents=True)
     shutil.copyfile(program, partial / "llama-server")
     (partial / "llama-server").chmod(0o755)
+    processor.save(partial / _BUILT_FOR)
     with suppress(OSError):
         shutil.copyfile(work / "build.log", partial / "build.log")
     shutil.rmtree(final, ignore_errors=True)

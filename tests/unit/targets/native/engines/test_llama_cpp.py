@@ -115,7 +115,7 @@ async def test_without_a_release_it_is_built_once_and_the_build_tree_goes(
     assert subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout == "version: tiny\n"
     home = tmp_path / "cache" / "engines" / "llama.cpp"
     assert {path.name for path in home.iterdir()} == {llama_cpp.VERSION, ".lock"}
-    assert {path.name for path in (home / llama_cpp.VERSION).iterdir()} == {"llama-server", "build.log"}
+    assert {path.name for path in (home / llama_cpp.VERSION).iterdir()} == {"llama-server", "build.log", "built-for"}
     server.asked.clear()
     assert await llama_cpp.ensure(tmp_path / "cache", Watched(), origins=origins) == program
     assert server.asked == []
@@ -129,3 +129,11 @@ async def test_a_failed_build_leaves_no_server_and_keeps_its_log(
         await llama_cpp.ensure(tmp_path / "cache", Watched(), origins=origins)
     assert await llama_cpp.existing(tmp_path / "cache") is None
     assert (tmp_path / "cache" / "engines" / "llama.cpp" / f"{llama_cpp.VERSION}-build" / "build.log").exists()
+
+
+async def test_a_server_built_for_another_processor_is_not_used(tmp_path: Path) -> None:
+    home = tmp_path / "engines" / "llama.cpp" / llama_cpp.VERSION
+    program = tiny_project.script(home / "llama-server")
+    assert await llama_cpp.existing(tmp_path) == llama_cpp.Found(program, "in the cache")
+    (home / "built-for").write_text("sse2\navx9000")
+    assert await llama_cpp.existing(tmp_path) is None
