@@ -74,9 +74,15 @@ async def test_a_key_works_in_either_header(url: str, owners: tuple[Owner, Owner
             assert (await client.get(f"{url}/info", headers=headers)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "headers", [{"x-api-key": "fh_wrong"}, {"authorization": "Basic abc"}, {"authorization": "Bearer"}, {"x-api-key": "é"}]
+WRONG: tuple[dict[str, str], ...] = (
+    {"x-api-key": "fh_wrong"},
+    {"x-api-key": "é"},
+    {"authorization": "Basic abc"},
+    {"authorization": "Bearer"},
 )
+
+
+@pytest.mark.parametrize("headers", WRONG)
 async def test_a_wrong_key_is_refused(url: str, headers: dict[str, str]) -> None:
     async with httpx.AsyncClient() as client:
         encoded = {name: value.encode() for name, value in headers.items()}
@@ -126,9 +132,8 @@ async def test_nobody_reaches_the_thread_of_another(url: str, owners: tuple[Owne
 async def test_two_people_may_give_their_conversations_the_same_name(url: str, owners: tuple[Owner, Owner]) -> None:
     async with httpx.AsyncClient(base_url=url) as client:
         for owner in owners:
-            response = await client.post(
-                "/chat", json={"message": f"I am {owner.key}", "thread_id": "test-1"}, headers={"x-api-key": owner.key}
-            )
+            body = {"message": f"I am {owner.key}", "thread_id": "test-1"}
+            response = await client.post("/chat", json=body, headers={"x-api-key": owner.key})
             assert response.json()["thread_id"] == "test-1"
     for owner in owners:
         (thread,) = await owner.client.threads.search(metadata={"graph_id": "talker"})

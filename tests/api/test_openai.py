@@ -80,7 +80,7 @@ async def test_the_conversation_so_far_is_the_clients(client: AsyncOpenAI) -> No
 
 
 async def test_an_unknown_model_is_not_found(client: AsyncOpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match='no assistant \\\\?"tolker'):
+    with pytest.raises(openai.NotFoundError, match="tolker"):
         await client.chat.completions.create(model="tolker", messages=ask("x"))
 
 

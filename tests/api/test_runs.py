@@ -284,7 +284,7 @@ async def test_runs_are_listed_newest_first_with_a_status_filter(sdk: LangGraphC
 async def test_a_finished_run_can_be_deleted_and_an_active_one_cannot(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "waits", input={"text": "a"})
-    with pytest.raises(ConflictError, match="is (pending|running)"):
+    with pytest.raises(ConflictError, match=r"is (pending|running)"):
         await sdk.runs.delete(thread_id, run["run_id"])
     await sdk.runs.cancel(thread_id, run["run_id"], wait=True)
     await sdk.runs.delete(thread_id, run["run_id"])
