@@ -7,6 +7,8 @@ from pathlib import Path
 
 #: Instruction sets that a compiler told to use this machine's own may use; the other flags of a processor do not matter.
 _INSTRUCTIONS = ("sse", "ssse", "avx", "fma", "f16c", "bmi", "amx", "gfni", "vaes", "vpclmul", "sve", "sme", "asimd", "fp", "i8mm", "bf16")
+#: Flags that only begin like one of them.
+_OTHER = frozenset({"fpu", "smep"})
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -19,7 +21,7 @@ def instructions(cpuinfo: Path = _CPUINFO) -> frozenset[str]:
     for line in lines:
         name, _, value = line.partition(":")
         if name.strip() in {"flags", "Features"}:
-            return frozenset(flag for flag in value.split() if flag.startswith(_INSTRUCTIONS) and flag != "fpu")
+            return frozenset(flag for flag in value.split() if flag.startswith(_INSTRUCTIONS) and flag not in _OTHER)
     return frozenset()
 
 
