@@ -34,7 +34,9 @@ def planned(tree: dict[str, Any], machine: Machine = CPU) -> Stack:
     ],
     ids=["nothing set", "a GPU", "llama.cpp on a GPU machine", "an endpoint", "no model", "own database", "own redis"],
 )
-def test_settings_and_machine_decide_what_runs(tree: dict[str, Any], machine: Machine, services: list[str], programs: dict[str, str]) -> None:
+def test_settings_and_machine_decide_what_runs(
+    tree: dict[str, Any], machine: Machine, services: list[str], programs: dict[str, str]
+) -> None:
     stack = planned(tree, machine)
     assert [service.name for service in stack.services] == services
     assert {name: stack.service(name).program for name in programs} == programs  # type: ignore[union-attr]
@@ -48,7 +50,11 @@ def test_each_service_comes_after_all_it_needs() -> None:
 
 def test_a_service_that_was_replaced_is_needed_by_nobody() -> None:
     stack = planned({"database": {"url": "postgresql://db/x"}, "redis": {"url": "redis://cache"}})
-    assert [service.needs for service in stack.services if service.name in ("migrate", "server", "worker")] == [(), ("migrate",), ("migrate",)]
+    assert [service.needs for service in stack.services if service.name in ("migrate", "server", "worker")] == [
+        (),
+        ("migrate",),
+        ("migrate",),
+    ]
 
 
 def test_no_secret_value_is_in_the_stack() -> None:
@@ -73,7 +79,10 @@ def test_given_secrets_keep_their_values_apart_from_the_stack() -> None:
     [
         ({}, {"OPENAI_BASE_URL": "http://127.0.0.1:8000/v1", "OPENAI_API_KEY": "${secret:model_key}"}),
         ({"model": {"host": "0.0.0.0", "port": 9000}}, {"OPENAI_BASE_URL": "http://127.0.0.1:9000/v1"}),
-        ({"model": {"base_url": "http://gpu/v1", "api_key": "k"}}, {"OPENAI_BASE_URL": "http://gpu/v1", "OPENAI_API_KEY": "${secret:endpoint_key}"}),
+        (
+            {"model": {"base_url": "http://gpu/v1", "api_key": "k"}},
+            {"OPENAI_BASE_URL": "http://gpu/v1", "OPENAI_API_KEY": "${secret:endpoint_key}"},
+        ),
         ({"database": {"url": "postgresql://db"}}, {"DATABASE_URL": "${secret:database_url}"}),
         ({"redis": {"url": "redis://cache"}}, {"REDIS_URL": "${secret:redis_url}"}),
     ],
@@ -145,6 +154,8 @@ def test_another_secret_changes_the_fingerprint_and_the_same_one_does_not() -> N
     ],
     ids=["vLLM without a GPU", "an embedding model", "an unknown model"],
 )
-def test_what_cannot_run_is_said_before_anything_starts(tree: dict[str, Any], machine: Machine, kind: type[Exception], message: str) -> None:
+def test_what_cannot_run_is_said_before_anything_starts(
+    tree: dict[str, Any], machine: Machine, kind: type[Exception], message: str
+) -> None:
     with pytest.raises(kind, match=message):
         planned(tree, machine)

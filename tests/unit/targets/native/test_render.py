@@ -35,7 +35,11 @@ CASES: dict[str, tuple[dict[str, Any], Machine, bool]] = {
     "root-with-two-workers": ({"worker": {"count": 2}}, CPU, True),
     "gpu-open-to-the-network": ({"server": {"host": "0.0.0.0"}}, GPU, False),
     "everything-external": (
-        {"database": {"url": "postgresql://u:p@db/x"}, "redis": {"url": "redis://c"}, "model": {"base_url": "http://gpu:8000/v1", "api_key": "k"}},
+        {
+            "database": {"url": "postgresql://u:p@db/x"},
+            "redis": {"url": "redis://c"},
+            "model": {"base_url": "http://gpu:8000/v1", "api_key": "k"},
+        },
         CPU,
         False,
     ),
