@@ -198,7 +198,8 @@ async def test_nothing_relevant_gives_an_empty_list(knowledge: Knowledge, folder
     assert [passage.chunk_id for passage in kept] == [passage.chunk_id for passage in everything[:3]]
 
 
-async def test_a_blank_question_is_refused(knowledge: Knowledge) -> None:
+async def test_a_blank_question_is_refused(knowledge: Knowledge, folder: Path) -> None:
+    await knowledge.ingest([folder / "security.txt"], LOCAL)
     with pytest.raises(InvalidRequest, match="blank"):
         await knowledge.retrieve(" \x00\n", LOCAL)
 

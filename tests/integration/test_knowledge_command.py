@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+import psycopg
 import pytest
 from tests.support import documents
+
+_PROGRAM = "from freehold.cli.main import run; run()"
 
 
 class Program:
@@ -22,12 +28,24 @@ class Program:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from freehold.cli.main import run; run()", *arguments],
+            [sys.executable, "-c", _PROGRAM, *arguments],
             cwd=self._folder,
             env=self._environment,
             capture_output=True,
             text=True,
             timeout=120,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Run in the background, in a process group of its own as a shell would."""
+        return subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *arguments],
+            cwd=self._folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
         )
 
     def json(self, *arguments: str) -> Any:
@@ -60,10 +78,10 @@ async def test_search_says_plainly_that_nothing_is_relevant(program: Program) ->
     assert "the knowledge base is empty" in empty.stderr
 
     program.json("ingest", "--sample")
-    unrelated = program.run("search", "Who painted the ceiling of the Sistine Chapel?")
+    unrelated = program.run("search", "Who won the football world cup in 1954?")
     assert unrelated.stdout == "Nothing relevant was found.\n"
     assert "the nearest passage, in handbook.md, scores" in unrelated.stderr
-    assert program.json("search", "Who painted the ceiling of the Sistine Chapel?")["results"] == []
+    assert program.json("search", "Who won the football world cup in 1954?")["results"] == []
 
 
 async def test_a_file_that_fails_is_named_and_the_others_are_ingested(program: Program, tmp_path: Path) -> None:
@@ -80,3 +98,35 @@ async def test_ingest_without_a_path_is_a_usage_error(program: Program) -> None:
     done = program.run("ingest")
     assert done.returncode == 2
     assert "freehold ingest --sample" in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+async def test_an_ingest_that_is_stopped_leaves_whole_documents_and_no_process(
+    program: Program, tmp_path: Path, database_url: str, how: signal.Signals
+) -> None:
+    (tmp_path / "docs").mkdir()
+    for number in range(40):
+        (tmp_path / "docs" / f"{number:02}.txt").write_text("\n\n".join("word " * 190 for _ in range(3)))
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
+        process = program.start("ingest", "docs")
+        while not await stored(conn):
+            assert process.poll() is None, process.communicate()
+            await asyncio.sleep(0.02)
+        readers = psutil.Process(process.pid).children(recursive=True)
+        if how == signal.SIGINT:  # as Ctrl-C does: the whole group gets it
+            os.killpg(process.pid, how)
+        else:
+            process.send_signal(how)
+        _, errors = process.communicate(timeout=60)
+        chunks = await stored(conn)
+    assert 1 <= len(chunks) < 40 and set(chunks) == {3}
+    assert readers and not psutil.wait_procs(readers, timeout=10)[1]
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+    assert len(program.json("ingest", "docs")["unchanged"]) == len(chunks)
+
+
+async def stored(conn: psycopg.AsyncConnection) -> list[int]:
+    rows = await (await conn.execute("SELECT count(*) FROM freehold.chunks GROUP BY document_id")).fetchall()
+    return [row[0] for row in rows]

@@ -58,8 +58,10 @@ def scan(root: Path) -> Found:
     try:
         root = root.expanduser().resolve(strict=True)
         is_folder = stat.S_ISDIR(root.stat().st_mode)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise Unreadable("does not exist" if isinstance(error, FileNotFoundError) else f"cannot be opened: {_reason(error)}") from error
+    if not _is_utf8(str(root)):
+        raise Unreadable("has a name that is not UTF-8", hint="rename it")
     if not is_folder:
         kind = media_type(root.name)
         if kind is None:
@@ -98,7 +100,9 @@ def _scan_folder(root: Path) -> Found:
     for path, error in _walk(root):
         source = path.relative_to(root).as_posix()
         kind = media_type(path.name)
-        if error:
+        if not _is_utf8(source):
+            unreadable.append((os.fsencode(source).decode("utf-8", "replace"), "has a name that is not UTF-8"))
+        elif error:
             unreadable.append((source, error))
         elif kind is None:
             skipped += 1
@@ -127,6 +131,15 @@ def _walk(root: Path) -> Iterator[tuple[Path, str | None]]:
                 yield Path(entry.path), None
 
 
+def _is_utf8(name: str) -> bool:
+    # Python keeps bytes it cannot decode as lone surrogates, which neither Postgres nor a terminal takes.
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _leads_inside(link: Path, root: Path) -> bool:
     try:
         target = link.resolve(strict=True)
@@ -135,5 +148,5 @@ def _leads_inside(link: Path, root: Path) -> bool:
     return target.is_file() and target.is_relative_to(root)
 
 
-def _reason(error: OSError | RuntimeError) -> str:
+def _reason(error: OSError | RuntimeError | ValueError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -163,7 +164,7 @@ async def _scan(path: Path, report: IngestReport) -> Found | None:
     try:
         found = await asyncio.to_thread(folder.scan, path)
     except Unreadable as error:
-        report.failed.append(Finding(str(path), error.message, error.hint))
+        report.failed.append(Finding(os.fsencode(path).decode("utf-8", "replace"), error.message, error.hint))
         return None
     report.failed += [Finding(name, reason) for name, reason in found.unreadable]
     report.skipped += found.skipped

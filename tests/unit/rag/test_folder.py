@@ -91,6 +91,15 @@ def test_a_file_larger_than_allowed_is_refused_without_being_read_whole(folder: 
         read(Candidate(folder / "large.md", "large.md", "text/markdown"), max_bytes=1000)
 
 
+def test_a_name_that_is_not_utf8_is_a_finding(folder: Path) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.md")).write_text("x")
+    found = scan(folder)
+    assert found.unreadable == (("caf\ufffd.md", "has a name that is not UTF-8"),)
+    assert len(found.candidates) == 3
+    with pytest.raises(Unreadable, match="not UTF-8"):
+        scan(Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.md")))
+
+
 def test_only_stored_files_that_the_walk_could_have_met_count_as_vanished(folder: Path) -> None:
     found = scan(folder)
     assert found.is_vanished(str(folder / "gone.md"))

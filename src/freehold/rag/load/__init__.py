@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import PurePath
 from typing import Protocol, cast
 
-from freehold.rag.load.base import PATH_SEPARATOR, VERSION, Loaded, Section, Unreadable
+from freehold.rag.load.base import PATH_SEPARATOR, VERSION, Loaded, Section, Unreadable, clean
 
 __all__ = ["MEDIA_TYPES", "PATH_SEPARATOR", "VERSION", "Loaded", "Section", "Unreadable", "load", "media_type"]
 
@@ -27,6 +28,8 @@ MEDIA_TYPES = {
 
 #: Module of each media type, imported on first use: parsers are slow to import and a search needs none.
 _LOADERS = {"application/pdf": "pdf", "text/markdown": "markdown", "text/html": "html", "text/plain": "text"}
+
+_MAX_TITLE_CHARACTERS = 300
 
 
 class _Loader(Protocol):
@@ -50,4 +53,8 @@ def load(data: bytes, kind: str) -> Loaded:
     loaded = loader.load(data)
     if not loaded.sections:
         raise Unreadable("holds no text")
-    return loaded
+    return replace(loaded, title=_title(loaded.title))
+
+
+def _title(text: str | None) -> str | None:
+    return " ".join(clean(text or "").split())[:_MAX_TITLE_CHARACTERS] or None

@@ -62,6 +62,10 @@ def test_the_title_is_the_first_heading_else_that_of_the_head() -> None:
     assert read("<title>Head</title><h1>Page</h1><p>x").title == "Page"
 
 
+def test_a_title_is_one_clean_line() -> None:
+    assert read("<title>\n Travel\x00 \n rules</title><p>x").title == "Travel rules"
+
+
 def test_the_encoding_that_the_page_declares_is_used() -> None:
     assert sections('<meta charset="iso-8859-15"><p>5 €'.encode("iso-8859-15")) == [(None, "5 €")]
 
