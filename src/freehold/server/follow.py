@@ -9,6 +9,7 @@ told with a `gap` event and the state as it is now.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,8 +27,17 @@ from freehold.server.graph_state import current_values
 from freehold.server.parts import ServerParts
 from freehold.storage.runs import RunProgress
 
+log = logging.getLogger(__name__)
+
 #: How long one read waits for an event before we look around.
 SILENCE_MS = 1000
+
+#: A read that takes longer than this will not come back: a network that swallows packets says nothing.
+HUNG_SECONDS = 5.0
+
+#: Silent reads after which we look around every time, and how many there are between two looks later on.
+ATTENTIVE = 5
+RELAXED = 3
 
 #: A run that ended longer ago than this has written its last event, if it ever will.
 SETTLED = timedelta(seconds=5)
@@ -70,6 +80,7 @@ class RunFollower:
         self._parts = parts
         self._run = run
         self._after = after
+        self._silences = 0
         self._looks_after_end = 0
         self._away = False
         self._settled = not run.is_active and run.updated_at < datetime.now(UTC) - SETTLED
@@ -99,8 +110,9 @@ class RunFollower:
 
     async def _read(self) -> list[Event]:
         try:
-            found = await self._parts.events.read(self._run.run_id, self._after, block_ms=1 if self._settled else SILENCE_MS)
-        except RedisError:
+            async with asyncio.timeout(HUNG_SECONDS):
+                found = await self._parts.events.read(self._run.run_id, self._after, block_ms=1 if self._settled else SILENCE_MS)
+        except (RedisError, TimeoutError):
             self._away = True
             await asyncio.sleep(0.5)
             return []
@@ -109,6 +121,7 @@ class RunFollower:
 
     def _take(self, found: list[Event]) -> list[Event]:
         self._after = found[-1].id
+        self._silences = 0
         for place, event in enumerate(found):
             if event.name == END:
                 self.ending = Ending.parse(event.data)
@@ -121,6 +134,9 @@ class RunFollower:
 
     async def _look_around(self) -> list[Event]:
         """Nothing came: has the run ended, or gone altogether?"""
+        self._silences += 1
+        if self._silences > ATTENTIVE and self._silences % RELAXED and not self._looks_after_end:
+            return []
         try:
             progress = await self._parts.runs.progress(self._run.run_id)
             if progress is not None and progress.status not in TERMINAL:
@@ -151,10 +167,8 @@ class RunFollower:
         told = [self._synthetic(GAP, {"reason": reason, "run_id": self._run.run_id})]
         try:
             told.append(Event(self._after, "values", await current_values(self._parts, self._caller, self._run.thread_id)))
-        except (NotFound, StorageUnavailable):
-            return told
-        except FreeholdError as error:  # the user's graph does not open; the stream goes on without its state
-            told.append(self._synthetic("error", {"error": error.code, "message": error.message}))
+        except FreeholdError as error:  # the database is away, or the graph does not open: the stream goes on without the state
+            log.warning("no state for a gap in run %s: %s", self._run.run_id, error.message, extra={"action": "gap_without_state"})
         return told
 
     def _synthetic(self, name: str, data: Any) -> Event:

@@ -133,7 +133,7 @@ class RunBody(Body):
 
     @model_validator(mode="after")
     def _input_or_command(self) -> RunBody:
-        if self.command is not None and self.input not in (None, {}):
+        if self._command() and self.input not in (None, {}):
             raise ValueError("input and command exclude each other")
         return self
 
@@ -141,7 +141,7 @@ class RunBody(Body):
         """What the worker gets."""
         return RunRequest(
             input=self.input,
-            command=self.command.plain() if self.command else None,
+            command=self._command(),
             config=self.config.plain(),
             context=self.context,
             metadata=self.metadata,
@@ -155,6 +155,9 @@ class RunBody(Body):
             feedback_keys=self.feedback_keys,
             on_completion=self._on_completion(),
         )
+
+    def _command(self) -> JsonObject | None:
+        return (self.command.plain() or None) if self.command else None
 
     def _durability(self) -> Durability:
         if self.durability:
