@@ -54,6 +54,8 @@ class Knowledge:
             StorageUnavailable: the database does not answer.
             DownloadError: the embedding model cannot be fetched.
         """
+        if not await self._documents.any(caller):
+            return []  # without loading, or fetching, a model that has nothing to search
         return await retrieve(
             question,
             caller,

@@ -88,6 +88,11 @@ class Documents:
             rows = await (await conn.execute(SQL["list"], {**asdict(caller), "limit": limit})).fetchall()
         return [Listed(**{name: row[name] for name in Listed.__dataclass_fields__}) for row in rows]
 
+    async def any(self, caller: Caller) -> bool:
+        """Whether the caller has any document."""
+        async with connection(self._pool) as conn:
+            return await (await conn.execute(SQL["any"], asdict(caller))).fetchone() is not None
+
     async def counts(self, caller: Caller, *, model: str) -> Counts:
         """Documents and chunks of the caller; `model` is the embedding model in use."""
         async with connection(self._pool) as conn:

@@ -5,6 +5,9 @@ SELECT d.*, (SELECT count(*) FROM chunks c WHERE c.document_id = d.document_id) 
  ORDER BY d.updated_at DESC, d.source
  LIMIT %(limit)s
 
+-- any: whether the caller has a document
+SELECT 1 FROM documents WHERE organisation = %(organisation)s AND owner = %(owner)s LIMIT 1
+
 -- count: how many documents and chunks the caller has, and how many of these chunks another embedding model made
 SELECT (SELECT count(*) FROM documents WHERE organisation = %(organisation)s AND owner = %(owner)s) AS documents,
        count(*) AS chunks,
