@@ -136,10 +136,8 @@ async def test_resources_of_a_context_manager_live_as_long_as_the_run(tmp_path: 
 
 
 async def test_a_read_is_told_apart_from_a_run(tmp_path: Path) -> None:
-    code = (
-        AGENT
-        + "def make(runtime):\n    assert runtime.execution_runtime is None and runtime.access_context == 'threads.read'\n    return graph\n"
-    )
+    check = "runtime.execution_runtime is None and runtime.access_context == 'threads.read'"
+    code = AGENT + f"def make(runtime):\n    assert {check}\n    return graph\n"
     registry = await load_project(project(tmp_path, {"agent": "./agent.py:make"}, {"agent.py": code}), shipped=None)
     assert await answer(registry, "agent", access="threads.read") == "hello"
 
