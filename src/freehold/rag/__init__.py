@@ -1,0 +1,1 @@
+"""Documents: load, split, embed, index, retrieve, cite; a file per step, index backends in index/."""

@@ -78,7 +78,7 @@ WRONG_FILES = [
     ("server = 3", "server: expected a section ([server]), got 3 ({file})"),
     ("[stack]\nname = 'My Stack'", "stack.name: expected string should match pattern"),
     ("[stack]\ntarget = 'cloud'", "stack.target: expected 'native', got 'cloud' ({file})"),
-    ("[model]\nengine = 'vlm'", "model.engine: expected 'auto', 'llama.cpp', 'vllm' or 'openai', got 'vlm' ({file})"),
+    ("[model]\nengine = 'vlm'", "model.engine: expected 'auto', 'llama.cpp', 'vllm', 'openai' or 'none', got 'vlm' ({file})"),
     ("[model]\nbase_url = 'gpu:8000'", 'model.base_url: expected a URL such as "http://127.0.0.1:11434/v1", got "gpu:8000"'),
     (
         "[server]\ncors_origins = ['http://a/b']",

@@ -1,0 +1,1 @@
+"""Where chunks are searched: one file per backend behind the contract of base.py."""
