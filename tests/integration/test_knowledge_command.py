@@ -17,6 +17,7 @@ import pytest
 from tests.support import documents
 
 _PROGRAM = "from freehold.cli.main import run; run()"
+_KNOWLEDGE = "from freehold.cli.knowledge import knowledge_app; knowledge_app()"
 
 
 class Program:
@@ -26,9 +27,9 @@ class Program:
         self._folder = folder
         self._environment = {**os.environ, "DATABASE_URL": database_url}
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, program: str = _PROGRAM) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", _PROGRAM, *arguments],
+            [sys.executable, "-c", program, *arguments],
             cwd=self._folder,
             env=self._environment,
             capture_output=True,
@@ -60,7 +61,7 @@ async def program(tmp_path: Path, database_url: str) -> Program:
     return Program(tmp_path, database_url)
 
 
-async def test_the_sample_is_ingested_found_listed_and_removed(program: Program) -> None:
+async def test_the_sample_is_ingested_and_found(program: Program) -> None:
     assert program.json("ingest", "--sample")["added"] == ["handbook.md"]
 
     found = program.json("search", "How many days of paid leave are there?")
@@ -130,3 +131,18 @@ async def test_an_ingest_that_is_stopped_leaves_whole_documents_and_no_process(
 async def stored(conn: psycopg.AsyncConnection) -> list[int]:
     rows = await (await conn.execute("SELECT count(*) FROM freehold.chunks GROUP BY document_id")).fetchall()
     return [row[0] for row in rows]
+
+
+async def test_documents_are_listed_and_removed(program: Program) -> None:
+    nothing = program.run("list", program=_KNOWLEDGE)
+    assert (nothing.returncode, nothing.stdout) == (0, "No documents yet.\n")
+    assert "freehold ingest --sample" in nothing.stderr
+
+    program.json("ingest", "--sample")
+    listed = json.loads(program.run("list", "--json", program=_KNOWLEDGE).stdout)
+    assert [(item["source"], item["path"]) for item in listed] == [("handbook.md", "sample:handbook.md")]
+    assert listed[0]["chunks"] >= 9
+
+    removed = program.run("rm", "handbook.md", program=_KNOWLEDGE)
+    assert (removed.returncode, removed.stdout) == (0, "removed handbook.md\n")
+    assert program.run("list", "--json", program=_KNOWLEDGE).stdout == "[]\n"
