@@ -45,7 +45,7 @@ class Authentication:
         caller = await self._api_keys.caller(key)
         if caller is None:
             self._known.pop(digest, None)
-            raise Unauthenticated("this API key is not valid", hint="it may have been revoked; `freehold keys` makes a new one")
+            raise Unauthenticated("this API key is not valid", hint="it may have been revoked; `freehold keys create NAME` makes a new one")
         self._known[digest] = (caller, now + CACHE_SECONDS)
         if len(self._known) > CACHE_SIZE:
             self._known.popitem(last=False)

@@ -32,7 +32,7 @@ def home_page(parts: ServerParts, talking: list[str]) -> str:
 
 
 def _keyed() -> str:
-    return "<p>This server needs an API key. <code>freehold keys</code> on its machine lists and makes them.</p>"
+    return "<p>This server needs an API key. <code>freehold keys create NAME</code> on its machine makes one.</p>"
 
 
 def _agents(parts: ServerParts) -> str:
