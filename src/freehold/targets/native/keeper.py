@@ -80,6 +80,7 @@ class Keeper:
         self._stopping = False
         self._restart_asked = False
         self._log_start = 0
+        self._late: str | None = None
 
     # -- asked from outside ------------------------------------------------------------------------------------
 
@@ -141,6 +142,8 @@ class Keeper:
             await self._prepare()
             await self._live()
         except (FreeholdError, OSError) as error:
+            if self._stopping:  # its preparation was ended on purpose
+                return
             self._become("failed", str(error))
             log.error("%s: %s", self.process.name, error)
 
@@ -197,6 +200,7 @@ class Keeper:
     async def _one_life(self) -> tuple[Ending, bool]:
         """Start the process and stay with it to its end; also says whether it ever was healthy."""
         self._become("starting")
+        self._late = None
         logs.rotate_if_large(self.log_file)
         self._running = running = await self._spawn(self.process.argv)
         self.since = time.time()
@@ -209,17 +213,16 @@ class Keeper:
                 await watch
             self._running = self.child = None
             _kill_group(running.pid)
-        late = watch.result() if watch.done() and not watch.cancelled() else None
-        was_well = self.state in ("healthy", "unhealthy")
-        return self._ending(code, late), was_well
+        return self._ending(code, self._late), self.state in ("healthy", "unhealthy")
 
-    async def _watch(self, running: asyncio.subprocess.Process) -> str | None:
-        """Ask how it is until it ends; a start that takes too long is ended here and the reason returned."""
+    async def _watch(self, running: asyncio.subprocess.Process) -> None:
+        """Ask how it is until it ends; a start that takes too long is ended here."""
         if self.process.kind == "task" or self.process.health is None:
-            return None
+            return
         if late := await self._until_healthy(self.process.health.start_seconds):
+            self._late = late
             await self._end(running)
-            return late
+            return
         failed = 0
         while True:
             await asyncio.sleep(self.process.health.interval_seconds)
@@ -227,7 +230,7 @@ class Keeper:
             complaint = await health.ask(self.process.health)
             failed = failed + 1 if complaint else 0
             if self._stopping:
-                return None
+                return
             if failed >= self.process.health.failures:
                 self._become("unhealthy", complaint)
             elif not complaint:
