@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
+from langgraph.store.postgres.aio import AsyncPostgresStore
 
 from freehold.config import env
 from freehold.config.load import Loaded
@@ -114,7 +115,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
             assistants=shared.assistants,
             events=shared.events,
             graphs=shared.graphs,
-            store=None,
+            store=AsyncPostgresStore(shared.pool),
             run_seconds=settings.limits.run_seconds,
         )
         warming = asyncio.create_task(shared.shipped.warm(), name="warm") if shared.shipped else None

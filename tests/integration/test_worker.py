@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from langgraph.store.postgres.aio import AsyncPostgresStore
 
 from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, NotFound
@@ -44,7 +45,13 @@ class Bench:
 
     def worker(self, **options: Any) -> Worker:
         needs = Needs(
-            self.pool, self.runs, Assistants(self.pool), self.events, self.graphs, None, run_seconds=options.pop("run_seconds", 60)
+            self.pool,
+            self.runs,
+            Assistants(self.pool),
+            self.events,
+            self.graphs,
+            AsyncPostgresStore(self.pool),
+            run_seconds=options.pop("run_seconds", 60),
         )
         settings = {"concurrency": 4, "lease_seconds": 2, "max_attempts": 3, "drain_seconds": 5, **options}
         return Worker(needs, database_url=self.database_url, **settings)
@@ -217,6 +224,12 @@ async def test_a_node_that_blocks_longer_than_the_lease_runs_once(bench: Bench, 
         events = await bench.follow(run)
     assert outcome(events)["status"] == "success"
     assert [line.split()[1] for line in trace.read_text().splitlines()] == ["first", "blocking", "last"]
+
+
+async def test_what_a_graph_puts_into_the_store_is_there_in_the_next_thread(bench: Bench) -> None:
+    async with working(bench.worker()):
+        endings = [outcome(await bench.follow(await bench.accept("remembers", {"steps": []}))) for _ in range(2)]
+    assert [ending["values"]["steps"] for ending in endings] == [["seen 1 times"], ["seen 2 times"]]
 
 
 async def test_a_run_that_takes_too_long_ends_as_a_timeout(bench: Bench) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, TypedDict
 
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 
@@ -59,6 +60,13 @@ async def ask(state: State) -> State:
     return {"steps": [interrupt({"question": "go on?"})]}
 
 
+async def remember(state: State, runtime: Runtime) -> State:
+    known = await runtime.store.aget(("tests",), "count")
+    count = known.value["count"] + 1 if known else 1
+    await runtime.store.aput(("tests",), "count", {"count": count})
+    return {"steps": [f"seen {count} times"]}
+
+
 async def broken(state: State) -> State:
     raise ValueError("this node always fails")
 
@@ -77,5 +85,6 @@ def _chain(*nodes):
 steps = _chain(first, slow, last).compile()
 ticks = _chain(first, ticking, last).compile()
 blocks = _chain(first, blocking, last).compile()
+remembers = _chain(remember).compile()
 asks = _chain(first, ask, last).compile()
 fails = _chain(first, broken).compile()
