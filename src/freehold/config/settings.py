@@ -86,7 +86,8 @@ class AgentsSection(Section):
 
 class ModelSection(Section):
     engine: Literal["auto", "llama.cpp", "vllm", "openai", "none"] = "auto"
-    """What serves the model. "auto": an endpoint where base_url is set, vLLM where an NVIDIA GPU is found, else llama.cpp. "none": agents bring their own."""
+    """What serves the model. "auto": an endpoint where base_url is set, vLLM where an NVIDIA GPU is found, else llama.cpp.
+    "none": agents bring their own."""
     name: str = "auto"
     """A catalogue id (`freehold models list`), the path of a GGUF file, or the endpoint's name for the model."""
     base_url: str | None = None

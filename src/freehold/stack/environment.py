@@ -21,6 +21,7 @@ def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
     return {
         "FREEHOLD_HOME": "${home}",
         "FREEHOLD_CONFIG": "${config}",
+        "PROMETHEUS_MULTIPROC_DIR": "${home}/metrics",
         **({"FREEHOLD_AGENTS": str(settings.agents.config.absolute())} if settings.agents.config else {}),
         **_database(settings),
         **_redis(settings),

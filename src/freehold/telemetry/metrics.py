@@ -6,7 +6,14 @@ from the database when it is scraped; everything else counts what this process d
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from freehold.config import env
 
 #: From a cached answer to a run of an hour.
 _RUN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -41,3 +48,23 @@ TOOL_DURATION = Histogram("freehold_tool_duration_seconds", "Tool calls.", ["too
 ACTIVE_THREADS = Gauge("freehold_active_threads", "Threads with a run pending or running.", multiprocess_mode="mostrecent")
 OPEN_STREAMS = Gauge("freehold_open_streams", "Event streams clients hold open.", multiprocess_mode="livesum")
 CHECKPOINT_BYTES = Gauge("freehold_checkpoint_bytes", "Size of the checkpoint tables.", multiprocess_mode="mostrecent")
+
+
+def exposition() -> bytes:
+    """All metrics as Prometheus text: those of every process that shares `PROMETHEUS_MULTIPROC_DIR`, else this one's."""
+    if not (folder := env.get("PROMETHEUS_MULTIPROC_DIR")):
+        return generate_latest(REGISTRY)
+    _forget_dead_processes(Path(folder))
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)
+
+
+def _forget_dead_processes(folder: Path) -> None:
+    """What a killed process had under way is over; what it counted stays counted."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = file.stem.rsplit("_", 1)[-1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            with suppress(FileNotFoundError):
+                file.unlink()

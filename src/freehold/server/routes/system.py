@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -22,7 +22,7 @@ from freehold.server.home_page import home_page
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import reply
 from freehold.storage.pool import connection
-from freehold.telemetry.metrics import QUEUE_AGE, QUEUE_DEPTH
+from freehold.telemetry.metrics import QUEUE_AGE, QUEUE_DEPTH, exposition
 
 router = APIRouter(tags=["system"])
 
@@ -85,7 +85,7 @@ async def metrics(caller: Authenticated, parts: Parts, format: str = "prometheus
     queue = await parts.runs.queue()
     QUEUE_DEPTH.set(queue.depth)
     QUEUE_AGE.set(queue.age_seconds)
-    return Response(await asyncio.to_thread(generate_latest, REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/openapi.json", include_in_schema=False)

@@ -28,7 +28,7 @@ INTERVAL = 0.1
 SUPERVISOR_SECONDS = 30.0
 
 #: Folders and files of a state folder that `reset` deletes; anything else in it is not ours.
-OWN_ENTRIES = ("native", "secrets", "logs", "postgres", "postgres.new", "postgres.access", "valkey")
+OWN_ENTRIES = ("native", "secrets", "logs", "metrics", "postgres", "postgres.new", "postgres.access", "valkey")
 
 
 def start(rendered: Rendered, home: Home, *, attached: bool) -> subprocess.Popen[bytes]:
@@ -37,6 +37,8 @@ def start(rendered: Rendered, home: Home, *, attached: bool) -> subprocess.Popen
     Args:
         attached: the supervisor ends when this process does.
     """
+    _delete(home.metrics)
+    home.metrics.mkdir(mode=0o700)
     files.write_private(home.stack_file, rendered.to_json())
     logs.rotate_if_large(home.log("supervisor"))
     handle = logs.open_for_append(home.log("supervisor"))
