@@ -70,6 +70,10 @@ class ForgivingChatModel(ChatOpenAI):
 
     repair: bool = True
 
+    async def aclose(self) -> None:
+        """Close the connections to the endpoint; the model cannot be used afterwards."""
+        await self.root_async_client.close()
+
     def _get_request_payload(self, input_: LanguageModelInput, *, stop: list[str] | None = None, **kwargs: Any) -> dict[str, Any]:
         payload: dict[str, Any] = super()._get_request_payload(input_, stop=stop, **kwargs)
         # Only the vendor's own API insists on the new name; self-hosted servers know the old one.
@@ -238,13 +242,22 @@ def tool_schemas(bound: object) -> list[toolcalls.ToolSchema]:
 def _mended_native(written: Iterable[tuple[str | None, str, str]], tools: Sequence[toolcalls.ToolSchema]) -> _Calls:
     calls = _Calls()
     for call_id, name, arguments in written:
-        mended = toolcalls.mend(name, arguments, tools)
+        mended = toolcalls.mend(name, _object_or_text(arguments), tools)
         if mended is not None:
             calls.add(mended, call_id)
         else:  # an unknown tool is answered by the agent; arguments that are not JSON must not run as none
             refused = f"the arguments are not a JSON object: {arguments[:200]}"
             calls.add(toolcalls.ReadCall(name, {}), call_id, refused)
     return calls
+
+
+def _object_or_text(arguments: str) -> Any:
+    """Arguments as the protocol sends them are JSON text; only what is not needs mending."""
+    try:
+        value = json.loads(arguments)
+    except (json.JSONDecodeError, RecursionError):
+        return arguments
+    return value if isinstance(value, dict) else arguments
 
 
 def _from_reading(reading: toolcalls.Reading) -> _Calls:
