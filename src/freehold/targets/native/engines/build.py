@@ -81,7 +81,7 @@ async def build(cache: Path, work: Path, progress: Progress, *, source: index.Ar
     jobs = job_count(machine.detect(), psutil.virtual_memory().available)
     minutes = max(1, round(_CPU_SECONDS / jobs / 60))
     progress.say(
-        f"building llama.cpp from source: about {minutes} minutes with {jobs} {'compiler' if jobs == 1 else 'compilers'} at once, only this"
+        f"building llama.cpp from source: about {minutes} minutes (if the machine is idle) with {jobs} {'compiler' if jobs == 1 else 'compilers'} at once, only this"
         " time (a server you already have is quicker: set OPENAI_BASE_URL)"
     )
     _make(work)
