@@ -80,9 +80,10 @@ async def build(cache: Path, work: Path, progress: Progress, *, source: index.Ar
     require_compiler()
     jobs = job_count(machine.detect(), psutil.virtual_memory().available)
     minutes = max(1, round(_CPU_SECONDS / jobs / 60))
+    compilers = "one compiler" if jobs == 1 else f"{jobs} compilers at once"
     progress.say(
-        f"building llama.cpp from source: about {minutes} minutes (if the machine is idle) with {jobs} {'compiler' if jobs == 1 else 'compilers'} at once, only this"
-        " time (a server you already have is quicker: set OPENAI_BASE_URL)"
+        f"building llama.cpp from source: about {minutes} minutes if the machine is idle, with {compilers}, only this time"
+        " (a server you already have is quicker: set OPENAI_BASE_URL)"
     )
     _make(work)
     files.require_space(work, _DISK_BYTES, "building llama.cpp")
