@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Command] = {
     "chat": Command("freehold.cli.chat:chat", "Talk with an agent."),
     "ingest": Command("freehold.cli.knowledge:ingest", "Read documents into the knowledge base."),
     "search": Command("freehold.cli.knowledge:search", "Search the knowledge base."),
+    "knowledge": Command("freehold.cli.knowledge:knowledge_app", "What is in the knowledge base: list, rm."),
     "models": Command("freehold.cli.models:app", "Models: list, show, pull, rm, where."),
     "init": Command("freehold.cli.init:init", "Make a new agent project."),
     "check": Command("freehold.cli.check:check", "Check an agent project and the configuration."),
@@ -122,6 +123,8 @@ def main(arguments: list[str]) -> int:
         return INTERRUPTED
     except OSError as error:
         return _operating_system_error(error, json=json)
+    if result == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+        output.say("interrupted")
     return result if isinstance(result, int) else 0
 
 
