@@ -205,7 +205,8 @@ async def test_a_stale_pid_that_belongs_to_another_program_now_is_left_alone(hom
 async def test_an_attached_stack_ends_with_the_command_that_started_it(home: Home) -> None:
     home.stack_file.write_text(stack(server("a", home.path)).to_json())
     script = (
-        "import sys, time; from pathlib import Path; from freehold.targets.native import run; from freehold.targets.native.home import Home;"
+        "import sys, time; from pathlib import Path; from freehold.targets.native import run;"
+        "from freehold.targets.native.home import Home;"
         "home = Home(Path(sys.argv[1])); run.start(home.rendered(), home, attached=True); time.sleep(600)"
     )
     command = subprocess.Popen([sys.executable, "-c", script, str(home.path)])
@@ -258,7 +259,7 @@ async def test_secrets_reach_the_program_and_no_file_but_their_own(home: Home) -
 
 async def test_a_missing_secret_fails_the_service_that_needs_it(home: Home) -> None:
     started(home, code("task", "", kind="task", restarts=False, env={"WORD": "${secret:word}"}))
-    with pytest.raises(Unhealthy, match="the secret .*word is missing"):
+    with pytest.raises(Unhealthy, match=r"the secret .*word is missing"):
         await run.until_healthy(home, None, Silent())
 
 
@@ -273,7 +274,7 @@ async def test_the_control_socket_is_private(home: Home) -> None:
 async def test_memory_counts_the_children_too(home: Home) -> None:
     source = (
         "import subprocess, sys, time;"
-        "p = subprocess.Popen([sys.executable, '-c', 'x = bytearray(80_000_000); import time; print(1, flush=True); time.sleep(600)']); time.sleep(600)"
+        "p = subprocess.Popen([sys.executable, '-c', 'x = bytearray(80_000_000); import time; time.sleep(600)']); time.sleep(600)"
     )
     started(home, code("parent", source))
     now = await until(home, lambda services: (services["parent"].memory_bytes or 0) > 80_000_000)
