@@ -25,7 +25,6 @@ from pydantic import SecretStr
 
 from freehold.config.load import load
 from freehold.config.settings import LOOPBACK_HOSTS, LimitsSection, ModelSection
-from freehold.core.errors import NotConfigured
 from freehold.graphs import toolcalls
 from freehold.graphs.agents.failures import explain_failure
 from freehold.telemetry import metrics
@@ -70,18 +69,13 @@ def create_chat_model(
 def chat_model() -> ForgivingChatModel:
     """The model of this stack, for a project's own agents: as freehold.toml, `OPENAI_BASE_URL` and `FREEHOLD_MODEL` say.
 
-    Raises:
-        NotConfigured: no endpoint is set; `freehold up` and `freehold dev` set it for the processes they start.
+    Where nothing is set it points at the model server this stack would start, so that a project loads without one.
     """
     settings = load().settings
     model = settings.model
-    if not model.base_url:
-        raise NotConfigured(
-            "there is no model to talk to: OPENAI_BASE_URL is not set",
-            hint="add a [model] section to freehold.toml and start with `freehold dev`, or set OPENAI_BASE_URL",
-        )
+    base_url = model.base_url or f"http://{model.host}:{model.port}/v1"
     key = model.api_key.get_secret_value() if model.api_key else None
-    return create_chat_model(model, settings.limits, base_url=model.base_url, api_key=key, name=model.name)
+    return create_chat_model(model, settings.limits, base_url=base_url, api_key=key, name=model.name)
 
 
 class ForgivingChatModel(ChatOpenAI):
