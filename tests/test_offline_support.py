@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +74,8 @@ def test_the_host_keeps_its_own_resolver(network: Offline) -> None:
 def test_a_failing_command_raises(network: Offline) -> None:
     with pytest.raises(Exception, match="returned non-zero exit status 3"):
         network.run("sh", "-c", "exit 3")
+
+
+def test_a_command_runs_in_the_folder_asked_for(network: Offline, tmp_path: Path) -> None:
+    assert network.run("pwd", cwd=tmp_path).stdout.strip() == str(tmp_path)
+    assert network.run("pwd").stdout.strip() == str(Path.cwd())

@@ -37,7 +37,8 @@ class Offline:
 
     def run(self, *command: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command inside, its output captured as text. Processes it leaves behind stay inside."""
-        return subprocess.run([*self._enter(), *command], check=check, capture_output=True, text=True, **options)
+        enter = self._enter(Path(options.pop("cwd", Path.cwd())))
+        return subprocess.run([*enter, *command], check=check, capture_output=True, text=True, **options)
 
     def attempts(self) -> list[str]:
         """What tried to leave so far, e.g. `["lookup of huggingface.co", "2 without an IPv4 route"]`; empty: nothing did."""
@@ -46,9 +47,9 @@ class Offline:
         self._holder.stdin.flush()
         return list(json.loads(self._holder.stdout.readline()))
 
-    def _enter(self) -> list[str]:
+    def _enter(self, folder: Path) -> list[str]:
         user = [] if os.getuid() == 0 else ["--user", "--preserve-credentials"]
-        return ["nsenter", "--target", str(self.pid), *user, "--net", "--mount", f"--wd={Path.cwd()}"]
+        return ["nsenter", "--target", str(self.pid), *user, "--net", "--mount", f"--wd={folder}"]
 
 
 @contextmanager
