@@ -23,8 +23,8 @@ def schemas(graph_id: str, graph: AnyGraph) -> GraphSchema:
     """The five JSON schemas of a graph; null where a type has none."""
     return {
         "graph_id": graph_id,
-        "input_schema": _or_none(graph.get_input_jsonschema),
-        "output_schema": _or_none(graph.get_output_jsonschema),
+        "input_schema": _or_none(lambda: _declared(graph, "input_schema", graph.get_input_jsonschema)),
+        "output_schema": _or_none(lambda: _declared(graph, "output_schema", graph.get_output_jsonschema)),
         "state_schema": _or_none(lambda: _state(graph)),
         "config_schema": _or_none(lambda: _config(graph)),
         "context_schema": _or_none(lambda: _context(graph)),
@@ -50,6 +50,15 @@ async def drawing(graph: AnyGraph, xray: bool | int = False) -> dict[str, list[d
     `xray` opens subgraphs: all of them, or so many levels.
     """
     return (await graph.aget_graph(xray=xray)).to_json()
+
+
+def _declared(graph: AnyGraph, attribute: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return make()
+    except PydanticUserError:  # a typing.TypedDict before Python 3.12, see _for_pydantic
+        if (builder := getattr(graph, "builder", None)) is None:
+            raise
+        return TypeAdapter(_for_pydantic(getattr(builder, attribute))).json_schema()
 
 
 def _state(graph: AnyGraph) -> dict[str, Any]:

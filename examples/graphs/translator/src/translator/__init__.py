@@ -1,0 +1,1 @@
+"""An agent made anew for each run, from the run's configuration."""
