@@ -93,6 +93,7 @@ PROCESS_DEFAULTS: Mapping[str, str] = {
     "LANGSMITH_TRACING": "false",
     "LANGCHAIN_TRACING_V2": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime reports from Linux too; its switch in Python comes too late
     "DO_NOT_TRACK": "1",
     "ANONYMIZED_TELEMETRY": "false",
     "TOKENIZERS_PARALLELISM": "false",
