@@ -94,9 +94,8 @@ _QUOTES = re.compile(
 #: A user who wants to read JSON or a call, not to have it executed.
 _ASKS_TO_WRITE = re.compile(
     r"\b(?:show|write|give|print|output|return|generate|create|produce|draft|format|convert|translate|explain|describe|reply|respond|answer"
-    r"|quote|repeat|example|sample|what (?:is|does|would)|how (?:do|does|would|to|should|can))\b[^.?!\n]{0,80}"
-    r"\b(?:json|yaml|(?:tool|function)[- ]?call(?:s|ing)?(?: syntax| format| example)?|payload|snippet|code block|schema|api request"
-    r"|request body)\b"
+    r"|quote|repeat|example|sample|how (?:do|does|would|to|should|can))\b[^.?!\n]{0,80}"
+    r"\b(?:json|yaml|(?:tool|function)[- ]?call(?:s|ing)?(?: syntax| format| example)?|payload|code block|request body)\b"
     r"|\b(?:json|payload|(?:tool|function)[- ]call)\b[^.?!\n]{0,40}\b(?:example|look like|looks like|format|syntax|snippet)\b"
     r"|\bas (?:a )?json\b|\bin json\b|\bjson (?:object|for|with|that|representation|document|block)\b",
     re.IGNORECASE,

@@ -157,6 +157,9 @@ NOT_ASKING = [
     "Use the calculate tool to multiply 42 and 17 and show me the result.",
     "Search the knowledge base for parental leave and give me a summary.",
     "How do I apply for leave? Check the documents.",
+    "Show me the schema of the database.",
+    "What is our policy on JSON exports?",
+    "Give me the phone number to call support.",
 ]
 
 

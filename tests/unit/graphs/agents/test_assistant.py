@@ -96,6 +96,7 @@ async def test_a_call_written_as_text_runs_is_marked_and_never_shown(agent: Agen
     assert called.content == ""
     assert called.response_metadata["finish_reason"] == "tool_calls"
     assert agent.shown == "It is 42 * 17 = 714."
+    assert {chunk.id for chunk in agent.streamed} == {called.id, messages[-1].id}
 
 
 async def test_a_call_the_user_asked_to_see_is_shown_and_not_run(agent: Agent, scripted_model: ScriptedModel) -> None:
