@@ -9,6 +9,7 @@ import pytest
 import redis.asyncio
 from psycopg.conninfo import conninfo_to_dict
 
+from freehold.config.env import PROCESS_DEFAULTS
 from tests.support import environment
 from tests.support.servers import PostgresServer, ValkeyServer
 
@@ -72,10 +73,10 @@ async def test_a_killed_valkey_comes_back_empty() -> None:
 
 
 def test_the_environment_is_clean() -> None:
-    assert not [name for name in os.environ if name.startswith(("OPENAI_", "DATABASE_", "REDIS_", "LANGCHAIN_"))]
+    assert not [name for name in os.environ if name.startswith(("OPENAI_", "DATABASE_", "REDIS_"))]
 
 
 def test_cleaning_keeps_only_where_gigabytes_are() -> None:
     environ = {"FREEHOLD_HOME": "/x", "FREEHOLD_CACHE": "/y", "OPENAI_API_KEY": "k", "PGHOST": "h", "PATH": "/bin"}
     environment.clean(environ)
-    assert {name for name in environ if name.isupper()} == {"FREEHOLD_CACHE", "PATH", "LANGSMITH_TRACING", "NO_PROXY"}
+    assert {name for name in environ if name.isupper()} == {"FREEHOLD_CACHE", "PATH", "NO_PROXY", *PROCESS_DEFAULTS}

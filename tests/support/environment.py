@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import MutableMapping
 
+from freehold.config.env import PROCESS_DEFAULTS
+
 #: Whole families that configure us, our libraries or our clients.
 _PREFIXES = ("FREEHOLD_", "OPENAI_", "HF_", "LANGSMITH_", "LANGCHAIN_", "LANGGRAPH_", "OTEL_", "PG", "REDIS_", "DATABASE_")
 _NAMES = frozenset({"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"})
@@ -14,9 +16,10 @@ _KEPT = frozenset({"FREEHOLD_CACHE", "FREEHOLD_LLAMA_SERVER"})
 
 
 def clean(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Remove every variable that configures us, and switch the vendors' telemetry off."""
+    """Remove every variable that configures us, then set what every process of ours sets."""
     for name in list(environ):
         if name in _NAMES or (name.startswith(_PREFIXES) and name not in _KEPT):
             del environ[name]
-    environ["LANGSMITH_TRACING"] = "false"
+    for name, value in PROCESS_DEFAULTS.items():
+        environ.setdefault(name, value)
     environ["NO_PROXY"] = environ["no_proxy"] = "127.0.0.1,localhost,::1"

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +89,18 @@ def test_every_declared_variable_is_read_somewhere() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py") if path.name != "env.py")
     read_by_libraries = {"HF_ENDPOINT", "HF_HUB_OFFLINE", "NO_COLOR", "CI"}
     assert [v.name for v in env.VARIABLES if f'"{v.name}"' not in text and v.name not in read_by_libraries] == []
+
+
+def test_process_defaults_leave_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGSMITH_TRACING", "true")
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    env.set_process_defaults()
+    assert (os.environ["LANGSMITH_TRACING"], os.environ["ORT_DISABLE_TELEMETRY"]) == ("true", "1")
+
+
+def test_with_the_process_defaults_onnx_runtime_keeps_no_telemetry(tmp_path: Path) -> None:
+    # Without them it makes an identity and a queue of events in the user's cache folder, then sends it.
+    code = "from freehold.config import env; env.set_process_defaults(); import onnxruntime; onnxruntime.SessionOptions()"
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True)
+    assert list(tmp_path.rglob("*")) == []
