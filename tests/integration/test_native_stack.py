@@ -287,3 +287,19 @@ def test_a_host_beyond_loopback_makes_a_key_and_shows_it_once(folder: Folder) ->
     assert httpx.post(f"{first['url']}/threads/search", json={}, headers={"x-api-key": key}).status_code == 200
     again = json.loads(folder.run("up", "--detach", "--json", "--host", "0.0.0.0").stdout)
     assert again["api_key"] is None
+
+
+def test_ctrl_c_while_fetching_leaves_nothing_and_says_so(folder: Folder) -> None:
+    with socket.socket() as silent:  # a model hub that takes the connection and says nothing
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        environ = {"FREEHOLD_CACHE": str(folder.path / "cache"), "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
+        command = folder.command("up", "--detach")
+        running = subprocess.Popen(command, cwd=folder.path, env={**os.environ, **environ}, stderr=subprocess.PIPE, text=True)
+        with silent.accept()[0]:
+            running.send_signal(signal.SIGINT)
+            _, error = running.communicate()
+    assert running.returncode == 130
+    assert "nothing was left running" in error
+    assert "Traceback" not in error
+    assert not folder.home.stack_file.exists()

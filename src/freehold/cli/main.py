@@ -63,7 +63,6 @@ COMMANDS: Mapping[str, Command] = {
     "serve": Command("freehold.cli.serve:serve", "Run the agent server in the foreground."),
     "worker": Command("freehold.cli.worker:worker", "Run a worker in the foreground."),
     "keys": Command("freehold.cli.keys:app", "API keys: create, list, revoke."),
-    "render": Command("freehold.cli.render:render", "Write the files of a target."),
     "config": Command("freehold.cli.config:app", "Show the configuration and where each value comes from."),
     "version": Command("freehold.cli.version:version", "Print the version."),
 }
@@ -119,7 +118,6 @@ def main(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return _usage(error, json=json)
     except (KeyboardInterrupt, typer.Abort):
-        output.say("interrupted")
         return INTERRUPTED
     except OSError as error:
         return _operating_system_error(error, json=json)
@@ -140,8 +138,6 @@ def _usage(error: typer.TyperException, *, json: bool) -> int:
 
 
 def _operating_system_error(error: OSError, *, json: bool) -> int:
-    if error.errno == errno.EPIPE:  # the reader of our output went away, as `head` does
-        return 1
     if error.errno == errno.ENOSPC:
         full = errors.OutOfSpace(f"the disk is full{f': {error.filename}' if error.filename else ''}", hint="make room, then try again")
         output.show_error(full, json=json)

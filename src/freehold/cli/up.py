@@ -40,7 +40,11 @@ async def up(
 
     loaded = load.load(config, overrides={"server.port": port, "server.host": host, "model.port": model_port})
     home, progress = Home(paths.home()), output.progress(json)
-    outcome = await native.up(loaded, home, progress, prepare=prepare, attached=not detach)
+    try:
+        outcome = await native.up(loaded, home, progress, prepare=prepare, attached=not detach)
+    except asyncio.CancelledError:
+        output.say("nothing was left running; what was fetched and built is kept, and the next start goes on from there")
+        raise
     output.emit(_data(outcome), lambda: _greeting(outcome, loaded, home), json=json)
     if not detach and not outcome.was_running:
         await _stay(home, json=json)

@@ -37,7 +37,7 @@ def layout(
     users = [programs.own_user_name()] if stack.service("postgres") else []
     places = {}
     if stack.service("postgres"):
-        if os.getuid() == 0:
+        if _is_root():
             user = programs.service_user()
             users.append(user.name)
             found.update(programs.postgres(programs.postgres_for_service_user()))
@@ -77,6 +77,10 @@ def check_space(folder: Path, needed: int = SMALLEST_FREE_BYTES) -> None:
             f"{folder} has {free / 1024**2:.0f} MB free, and {needed / 1024**2:.0f} MB are needed",
             hint="make room, or set FREEHOLD_HOME (and FREEHOLD_CACHE for models) to a folder on another disk",
         )
+
+
+def _is_root() -> bool:
+    return os.getuid() == 0
 
 
 def _system_place(home: Home, user: User) -> Place:
