@@ -32,9 +32,7 @@ class Agents:
     async def check(self, graph_id: str) -> None:
         """Raises InvalidRequest where the graph cannot be talked to, GraphError where its factory fails."""
         if not await self._can_talk(graph_id):
-            raise InvalidRequest(
-                f'the graph "{graph_id}" keeps no "messages", so it cannot be talked to', hint="use POST /runs/wait with the input it takes"
-            )
+            raise _cannot_talk(graph_id)
 
     async def default(self) -> str:
         """The graph plain chat talks to: the registry's default where it can be talked to, else the first that can.
@@ -42,19 +40,26 @@ class Agents:
         Raises:
             NotConfigured: no graph is served.
             InvalidRequest: none of them can be talked to.
+            GraphError: the factory of the default fails.
         """
         preferred = self._graphs.default()
-        talking = await self.list()
-        if preferred in talking or not talking:
-            await self.check(preferred)
+        if await self._can_talk(preferred):
             return preferred
-        return talking[0]
+        if talking := await self.list():
+            return talking[0]
+        raise _cannot_talk(preferred)
 
     async def _can_talk(self, graph_id: str) -> bool:
         if graph_id not in self._talks:
             async with self._graphs.open(graph_id, {"configurable": {}}, access="assistants.read") as graph:
                 self._talks[graph_id] = "messages" in graph.channels
         return self._talks[graph_id]
+
+
+def _cannot_talk(graph_id: str) -> InvalidRequest:
+    return InvalidRequest(
+        f'the graph "{graph_id}" keeps no "messages", so it cannot be talked to', hint="use POST /runs/wait with the input it takes"
+    )
 
 
 async def _of_app(connection: HTTPConnection) -> Agents:

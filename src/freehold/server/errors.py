@@ -43,14 +43,16 @@ def status_of(error: FreeholdError) -> int:
 def respond(status: int, message: str, code: str, hint: str | None = None, *, openai: bool = False) -> Response:
     """One error as a response, in the shape the clients of that path expect."""
     body: dict[str, Any]
+    headers: dict[str, str] = {}
     if openai:
         status = 400 if status == 422 else status
         kind = "server_error" if status >= 500 else _OPENAI_TYPES.get(status, "invalid_request_error")
         text = f"{message} ({hint})" if hint else message
+        if status in {500, 504}:
+            headers["x-should-retry"] = "false"  # OpenAI's clients would run the agent again, with all it does
         body = {"error": {"message": text, "type": kind, "param": None, "code": code}}
     else:
         body = {"detail": message, "code": code, **({"hint": hint} if hint else {})}
-    headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:

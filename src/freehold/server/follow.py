@@ -142,11 +142,16 @@ class RunFollower:
             if progress is not None and progress.status not in TERMINAL:
                 return []
             self._looks_after_end += 1
-            if not self._settled and self._looks_after_end < (PATIENCE_WHILE_AWAY if self._away else PATIENCE):
+            if self._may_still_speak(progress):
                 return []
             return await self._end_without_word(progress)
         except StorageUnavailable:
             return []  # it comes back; the client's stream stays open
+
+    def _may_still_speak(self, progress: RunProgress | None) -> bool:
+        if self._settled or (progress is not None and progress.epoch == 0):
+            return False  # it never began, so nobody writes for it
+        return self._looks_after_end < (PATIENCE_WHILE_AWAY if self._away else PATIENCE)
 
     async def _end_without_word(self, progress: RunProgress | None) -> list[Event]:
         try:

@@ -13,7 +13,11 @@ from string import Template
 from freehold import __version__
 from freehold.server.parts import ServerParts
 
-_EXAMPLE = """curl $url/chat -d '{"message": "Hello"}'$key
+_TERMINAL = """freehold ask "What is 42 * 17? Use the calculator."
+freehold ingest ./documents
+freehold status"""
+
+_PROGRAM = """curl $url/chat -d '{"message": "Hello"}'$key
 
 from langgraph_sdk import get_sync_client
 client = get_sync_client(url="$url"$argument)
@@ -26,7 +30,7 @@ OpenAI(base_url="$url/v1", api_key="$api_key").models.list()"""
 def home_page(parts: ServerParts, talking: list[str]) -> str:
     """The page as HTML; `talking` are the agents that can be talked to."""
     keyed = parts.settings.server.needs_keys
-    body = _keyed() if keyed else _agents(parts) + (_file("home_talk.html") if talking else "")
+    body = _keyed() if keyed else (_file("home_talk.html") if talking else "") + _agents(parts)
     script = f"<script>{_file('home_talk.js')}</script>" if talking and not keyed else ""
     return Template(_file("home.html")).substitute(version=escape(__version__), body=body + _examples(parts, keyed=keyed), script=script)
 
@@ -41,7 +45,8 @@ def _agents(parts: ServerParts) -> str:
         for graph_id, entry in parts.graphs.graphs.items()
     ]
     rows += [
-        f"<li><strong>{escape(graph_id)}</strong> <span class=bad>does not load: {escape(str(error))}</span></li>"
+        f"<li><strong>{escape(graph_id)}</strong> <span class=bad>does not load: {escape(error.message)}</span>"
+        + (f"<br><span class=soft>{escape(error.hint)}</span></li>" if error.hint else "</li>")
         for graph_id, error in parts.graphs.failures.items()
     ]
     nothing = "<li class=soft>none; <code>freehold init</code> makes a project to start from</li>"
@@ -50,14 +55,14 @@ def _agents(parts: ServerParts) -> str:
 
 def _examples(parts: ServerParts, *, keyed: bool) -> str:
     agent = "assistant" if keyed else next(iter(parts.graphs.graphs), "assistant")
-    filled = Template(_EXAMPLE).substitute(
+    filled = Template(_PROGRAM).substitute(
         url=parts.settings.server.url,
         agent=agent,
         key=' -H "x-api-key: $KEY"' if keyed else "",
         argument=", api_key=..." if keyed else "",
         api_key="..." if keyed else "none",
     )
-    return f"<h2>From a program</h2><pre>{escape(filled)}</pre>"
+    return f"<h2>From a terminal</h2><pre>{escape(_TERMINAL)}</pre><h2>From a program</h2><pre>{escape(filled)}</pre>"
 
 
 @cache

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -12,6 +13,11 @@ from starlette.types import Receive, Scope, Send
 from freehold.telemetry.metrics import OPEN_STREAMS
 
 EVENT_STREAM = "text/event-stream"
+
+#: For routes that answer with one.
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
+}
 
 #: Proxies must neither keep nor gather what we send.
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -39,7 +45,7 @@ class Streamed(Response):
         writing = asyncio.create_task(self._write(send))
         leaving = asyncio.create_task(_until_disconnect(receive))
         try:
-            with OPEN_STREAMS.track_inprogress():
+            with OPEN_STREAMS.track_inprogress() if self.media_type == EVENT_STREAM else nullcontext():
                 await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
                 left_early = not writing.done()
         finally:

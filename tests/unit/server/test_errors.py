@@ -47,3 +47,8 @@ def test_openais_clients_get_openais_shape() -> None:
     assert json.loads(response.body) == {
         "error": {"message": "no (leave it out)", "type": "invalid_request_error", "param": None, "code": "not_supported"}
     }
+
+
+def test_openais_clients_do_not_run_a_failed_agent_again() -> None:
+    assert respond(500, "it failed", "run_failed", openai=True).headers["x-should-retry"] == "false"
+    assert "x-should-retry" not in respond(503, "away", "storage_unavailable", openai=True).headers

@@ -16,6 +16,7 @@ from freehold.server.json_body import JsonRoute
 from freehold.server.launch import launch_on_thread
 from freehold.server.parts import Parts
 from freehold.server.reply import nothing, reply
+from freehold.server.streaming import DOCUMENTED
 from freehold.server.watch import cancel, run_path, stream_events, wait_for_result
 from freehold.server.wire.body import only
 from freehold.server.wire.runs import RunOnThread, RunShown, modes_in_query, shown
@@ -38,7 +39,7 @@ async def wait(thread_id: UUID, body: RunOnThread, caller: Authenticated, parts:
     return wait_for_result(parts, run, cancel_on_disconnect=body.on_disconnect == "cancel")
 
 
-@router.post("/stream", response_model=None)
+@router.post("/stream", response_model=None, responses=DOCUMENTED)
 async def stream(thread_id: UUID, body: RunOnThread, caller: Authenticated, parts: Parts) -> Response:
     """Start a run and stream its events."""
     run = await launch_on_thread(parts, caller, thread_id, body)
@@ -82,7 +83,7 @@ async def join(thread_id: UUID, run_id: UUID, caller: Authenticated, parts: Part
     return wait_for_result(parts, run, cancel_on_disconnect=cancel_on_disconnect)
 
 
-@router.get("/{run_id}/stream", response_model=None)
+@router.get("/{run_id}/stream", response_model=None, responses=DOCUMENTED)
 async def join_stream(
     thread_id: UUID,
     run_id: UUID,

@@ -42,7 +42,9 @@ async def get_at(thread_id: UUID, body: wire.StateAtCheckpoint, caller: Authenti
 
 
 @router.get("/state/{checkpoint_id}", response_model=wire.StateShown)
-async def get_at_id(thread_id: UUID, checkpoint_id: str, caller: Authenticated, parts: Parts, subgraphs: bool = False) -> Response:
+async def get_at_id(
+    thread_id: UUID, checkpoint_id: wire.CheckpointId, caller: Authenticated, parts: Parts, subgraphs: bool = False
+) -> Response:
     """The state at a checkpoint of the whole graph."""
     return await _read(parts, caller, thread_id, {"checkpoint_id": checkpoint_id}, subgraphs=subgraphs)
 
@@ -68,7 +70,9 @@ async def update(thread_id: UUID, body: wire.StateUpdate, caller: Authenticated,
 
 
 @router.get("/history", response_model=list[wire.StateShown])
-async def history(thread_id: UUID, caller: Authenticated, parts: Parts, limit: wire.Limit = 10, before: str | None = None) -> Response:
+async def history(
+    thread_id: UUID, caller: Authenticated, parts: Parts, limit: wire.Limit = 10, before: wire.CheckpointId | None = None
+) -> Response:
     """States of a thread, newest first."""
     return await _history(parts, caller, thread_id, wire.HistoryQuery(limit=limit, before=before))
 

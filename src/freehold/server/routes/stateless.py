@@ -12,6 +12,7 @@ from freehold.server.json_body import JsonRoute
 from freehold.server.launch import launch_without_thread
 from freehold.server.parts import Parts
 from freehold.server.reply import reply
+from freehold.server.streaming import DOCUMENTED
 from freehold.server.watch import run_path, stream_events, wait_for_result
 from freehold.server.wire.runs import RunShown, RunWithoutThread, shown
 
@@ -32,7 +33,7 @@ async def wait(body: RunWithoutThread, caller: Authenticated, parts: Parts) -> R
     return wait_for_result(parts, run, cancel_on_disconnect=body.on_disconnect == "cancel")
 
 
-@router.post("/stream", response_model=None)
+@router.post("/stream", response_model=None, responses=DOCUMENTED)
 async def stream(body: RunWithoutThread, caller: Authenticated, parts: Parts) -> Response:
     """Start a run and stream its events."""
     run = await launch_without_thread(parts, caller, body)

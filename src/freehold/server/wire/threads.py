@@ -19,6 +19,9 @@ MAX_LIMIT = 1000
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT)]
 Offset = Annotated[int, Field(ge=0, le=2**31)]
 
+#: An id of a checkpoint, a UUID as LangGraph makes them; other savers' ids pass too.
+CheckpointId = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,100}$")]
+
 _NO_TTL = "threads stay until they are deleted"
 
 
@@ -159,7 +162,7 @@ class HistoryQuery(Body):
     refused: ClassVar[Mapping[str, str]] = {"select": "take the parts out of the whole states"}
 
     limit: Limit = 1
-    before: str | JsonObject | None = None
+    before: CheckpointId | JsonObject | None = None
     """A checkpoint id, a checkpoint, or a config with one; states older than it."""
     metadata: JsonObject | None = None
     checkpoint: CheckpointGiven | None = None
