@@ -11,11 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+from typer import Context
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from freehold.cli.main import EXIT_CODES, app
 from freehold.config.env import VARIABLES
 
 REFERENCE = Path(__file__).parent / "reference"
 _KEY = re.compile(r"# (?P<name>[a-z_]+) = (?P<value>.*?)(?P<example>  # an example; not set by default)?")
+_HELP_COLUMNS = 100
 _NOTICE = "<!-- Written by docs/generate.py (`make docs`). -->\n"
 
 
@@ -70,10 +77,37 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def commands_page() -> str:
+    """Markdown of docs/reference/commands.md: the help of every command, and the exit codes."""
+    lines = [_NOTICE, "# Commands\n", "Data goes to standard output, everything else to standard error; `--json` prints JSON.\n"]
+    program = get_command(app)
+    for path, text in _helps(program, Context(program, info_name="freehold", terminal_width=_HELP_COLUMNS)):
+        lines += [f"## `{path}`\n", f"```text\n{text}\n```\n"]
+    lines += ["## Exit codes\n", "| code | meaning |", "| --- | --- |", "| 0 | It worked. |"]
+    lines += [f"| {code} | {' '.join(kinds)} |" for code, kinds in _exit_codes().items()]
+    return "\n".join(lines) + "\n"
+
+
+def _helps(command: Any, context: Context) -> Iterator[tuple[str, str]]:
+    """Each command with its help, groups before what is in them."""
+    yield context.command_path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines()).strip()
+    for name in command.list_commands(context) if isinstance(command, TyperGroup) else ():
+        child = command.get_command(context, name)
+        yield from _helps(child, Context(child, info_name=name, parent=context, terminal_width=_HELP_COLUMNS))
+
+
+def _exit_codes() -> dict[int, list[str]]:
+    """Exit code -> what the errors that give it mean."""
+    codes: dict[int, list[str]] = {}
+    for error, code in sorted(EXIT_CODES.items(), key=lambda item: item[1]):
+        codes.setdefault(code, []).append(error().message)
+    return codes
+
+
 def pages() -> dict[Path, str]:
     """Every generated page with what it should hold."""
     example = (files("freehold.config") / "example.toml").read_text(encoding="utf-8")
-    return {REFERENCE / "configuration.md": configuration_page(example)}
+    return {REFERENCE / "configuration.md": configuration_page(example), REFERENCE / "commands.md": commands_page()}
 
 
 def main() -> int:
