@@ -22,7 +22,8 @@ from freehold.config.env import VARIABLES
 
 REFERENCE = Path(__file__).parent / "reference"
 _KEY = re.compile(r"# (?P<name>[a-z_]+) = (?P<value>.*?)(?P<example>  # an example; not set by default)?")
-_HELP_COLUMNS = 100
+#: How help is shown on the page.
+_HELP: dict[str, Any] = {"terminal_width": 100, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
 _NOTICE = "<!-- Written by docs/generate.py (`make docs`). -->\n"
 
 
@@ -81,7 +82,7 @@ def commands_page() -> str:
     """Markdown of docs/reference/commands.md: the help of every command, and the exit codes."""
     lines = [_NOTICE, "# Commands\n", "Data goes to standard output, everything else to standard error; `--json` prints JSON.\n"]
     program = get_command(app)
-    for path, text in _helps(program, Context(program, info_name="freehold", terminal_width=_HELP_COLUMNS)):
+    for path, text in _helps(program, Context(program, info_name="freehold", **_HELP)):
         lines += [f"## `{path}`\n", f"```text\n{text}\n```\n"]
     lines += ["## Exit codes\n", "| code | meaning |", "| --- | --- |", "| 0 | It worked. |"]
     lines += [f"| {code} | {' '.join(kinds)} |" for code, kinds in _exit_codes().items()]
@@ -93,7 +94,7 @@ def _helps(command: Any, context: Context) -> Iterator[tuple[str, str]]:
     yield context.command_path, "\n".join(line.rstrip() for line in command.get_help(context).splitlines()).strip()
     for name in command.list_commands(context) if isinstance(command, TyperGroup) else ():
         child = command.get_command(context, name)
-        yield from _helps(child, Context(child, info_name=name, parent=context, terminal_width=_HELP_COLUMNS))
+        yield from _helps(child, Context(child, info_name=name, parent=context, **_HELP))
 
 
 def _exit_codes() -> dict[int, list[str]]:
