@@ -140,3 +140,9 @@ def test_a_file_name_cannot_leave_its_attribute_or_its_mark() -> None:
 def test_no_passages_say_so_plainly() -> None:
     assert format_passages([]) == NOTHING_RELEVANT
     assert "do not contain the answer" in NOTHING_RELEVANT
+
+
+def test_a_mark_before_its_statement_moves_behind_it() -> None:
+    text, sources = cited("[1] You get 25 days.", PASSAGES)
+    assert text.startswith("You get 25 days. [Source: ")
+    assert [source.number for source in sources] == [1]
