@@ -29,7 +29,7 @@ _AFTER = (
 
 #: Marks as models write them: [1], [1, 3], [^1], [Passage 2], 【1】, [Source: handbook.md, page 3]. Not `[1](link)`.
 _MARK = re.compile(r"[ \t]*[\[【]\^?((?:[Ss]ources?|[Pp]assages?)\b\s*:?\s*)?([^\[\]【】\n]{1,300})[\]】](?!\()")
-_LEADING = re.compile(r"^([\[【]\d{1,4}[\]】])[ \t]+(\S.*)$", re.MULTILINE)
+_LEADING = re.compile(r"^([\[【]\d{1,4}[\]】])[ \t]+((?![a-z])\S.*)$", re.MULTILINE)
 _NUMBERS = re.compile(r"#?\d{1,4}(?:\s*(?:,|;|and|&)\s*\^?#?\d{1,4})*")
 _PAGE = re.compile(r",?\s*\(?(?:page|p\.)\s*(\d+)\)?\s*$", re.IGNORECASE)
 _CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
@@ -85,7 +85,7 @@ def cited(answer: str, passages: Sequence[Passage]) -> tuple[str, list[Source]]:
     if not passages:
         return answer, []
     used: dict[int, None] = {}  # an ordered set
-    # A mark before its statement reads badly, and small models like to put it there.
+    # A mark before its statement reads badly, and small models like to put it there. "[1] says ..." is a sentence of its own.
     parts = _CODE.split(_LEADING.sub(r"\2 \1", answer))
     parts[::2] = [_MARK.sub(lambda match: _replace(match, passages, used), part) for part in parts[::2]]
     text = "".join(parts)
