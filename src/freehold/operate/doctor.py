@@ -29,6 +29,7 @@ from freehold.targets.native import arrange, leftovers, machine, ports, run
 from freehold.targets.native.connections import connections
 from freehold.targets.native.engines import llama_cpp
 from freehold.targets.native.home import Home
+from freehold.targets.native.model import is_installed
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -168,7 +169,9 @@ async def _engine(patient: Patient) -> Iterable[Finding]:
     if engine.name == "openai":
         return [await _endpoint(patient)]
     if engine.name == "vllm":
-        return [Finding("engine", "ok", "vLLM, in an environment of its own")]
+        if await is_installed(engine.name, patient.cache):
+            return [Finding("engine", "ok", "vLLM, in an environment of its own")]
+        return [Finding("engine", "warn", "vLLM is not here yet; `freehold up` installs it")]
     try:
         found = await llama_cpp.existing(patient.cache)
     except FreeholdError as error:

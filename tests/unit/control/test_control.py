@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,8 +20,9 @@ STATUS = StackStatus("freehold", "1", "f", 11, 1.0, "http://127.0.0.1:8123", Fal
 
 
 @pytest.fixture
-def socket() -> Path:
-    return Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp")) / "control.sock"
+def socket() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fh-", dir="/tmp") as folder:
+        yield Path(folder) / "control.sock"
 
 
 @pytest.fixture

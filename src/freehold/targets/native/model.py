@@ -44,10 +44,8 @@ async def needs(stack: Stack, machine: Machine, cache: Path) -> list[Need]:
     """What is not on this machine yet."""
     found = []
     entry = stack.engine.entry
-    if stack.engine.name == "llama.cpp" and await llama_cpp.existing(cache) is None:
-        found.append(
-            Need("llama.cpp's server: a binary of the project, else a build from source", None, BUILD_CORE_SECONDS / machine.cpu_count)
-        )
+    if entry and not await is_installed(stack.engine.name, cache):
+        found.append(_engine(stack.engine.name, machine))
     if entry and not entry.path and not download.held(entry, cache).complete:
         found.append(_download(entry))
     embedding = catalogue.find(stack.embedding_model)
@@ -76,6 +74,19 @@ async def _embedding(name: str, cache: Path, progress: Progress) -> None:
         await download.fetch_embedding(name, cache, progress)
     except DownloadError as error:
         progress.say(f"documents cannot be searched yet: {error.message}")
+
+
+async def is_installed(engine: str, cache: Path) -> bool:
+    """Whether the program of an engine that we start is on this machine."""
+    if engine == "vllm":
+        return (cache / "engines" / "vllm" / vllm.VERSION / ".complete").exists()
+    return await llama_cpp.existing(cache) is not None
+
+
+def _engine(name: str, machine: Machine) -> Need:
+    if name == "vllm":
+        return Need("vLLM and its libraries, several gigabytes; the exact size is shown before they are fetched", None, None)
+    return Need("llama.cpp's server: a binary of the project, else a build from source", None, BUILD_CORE_SECONDS / machine.cpu_count)
 
 
 def _download(model: catalogue.Model) -> Need:

@@ -153,9 +153,7 @@ async def _stop_supervisor(home: Home, progress: Progress) -> list[str]:
     try:
         before = await client.status(socket)
         await client.stop(socket)
-    except Unhealthy:  # it is ending just now, or has not come to listening yet
-        before = None
-    except Incompatible:  # another version of ours started it; a signal needs no protocol
+    except (Unhealthy, TimedOut, Incompatible):  # not listening yet, stuck, or of another version: a signal needs no protocol
         before = None
         home.signal_supervisor(signal.SIGTERM)
     names = [service.name for service in before.services if service.pid] if before else [left.name for left in recorded]

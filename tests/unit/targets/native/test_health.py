@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,8 +27,9 @@ def saying(answer: bytes) -> Talk:
 
 
 @pytest.fixture
-def path() -> Path:
-    return Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
+def path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fh-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.mark.parametrize(

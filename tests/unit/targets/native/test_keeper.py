@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,12 @@ Keep = Callable[..., Keeper]
 
 
 @pytest.fixture
-def home() -> Home:
-    home = Home(Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp")) / "home")
-    home.create()
-    return home
+def home() -> Iterator[Home]:
+    """A state folder with a short path, for the sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="fh-", dir="/tmp") as folder:
+        home = Home(Path(folder) / "home")
+        home.create()
+        yield home
 
 
 @pytest.fixture
