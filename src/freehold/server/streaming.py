@@ -19,8 +19,30 @@ DOCUMENTED: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-sent events", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 }
 
+#: Silence after which we say something.
+HEARTBEAT_SECONDS = 8.0
+
 #: Proxies must neither keep nor gather what we send.
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Silence:
+    """The silence on one connection, so that something is said before a proxy or client gives it up."""
+
+    def __init__(self) -> None:
+        self._clock = asyncio.get_running_loop().time
+        self._since = self._clock()
+
+    def broken(self) -> None:
+        """Something was said."""
+        self._since = self._clock()
+
+    def too_long(self) -> bool:
+        """Whether something should be said now; then the silence begins anew."""
+        if self._clock() - self._since < HEARTBEAT_SECONDS:
+            return False
+        self.broken()
+        return True
 
 
 class Streamed(Response):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from functools import partial
@@ -16,12 +15,9 @@ from freehold.server import sse
 from freehold.server.follow import RunFollower, requested_modes
 from freehold.server.parts import ServerParts
 from freehold.server.reply import JSON
-from freehold.server.streaming import Streamed
+from freehold.server.streaming import Silence, Streamed
 
 log = logging.getLogger(__name__)
-
-#: Silence after which we say something, so that proxies and clients keep the connection.
-HEARTBEAT_SECONDS = 8.0
 
 
 def run_path(run: Run) -> str:
@@ -65,25 +61,21 @@ async def cancel(parts: ServerParts, caller: Caller, run: Run, action: CancelAct
 
 
 async def _event_pieces(follower: RunFollower, modes: frozenset[str] | None) -> AsyncIterator[bytes]:
-    clock = asyncio.get_running_loop().time
-    spoke_at = clock()
+    silence = Silence()
     async for batch in follower.batches():
         chosen = batch if modes is None else [event for event in batch if requested_modes(event, modes)]
         if chosen:
             yield sse.frames(chosen)
-            spoke_at = clock()
-        elif clock() - spoke_at >= HEARTBEAT_SECONDS:
+            silence.broken()
+        elif silence.too_long():
             yield sse.HEARTBEAT
-            spoke_at = clock()
 
 
 async def _answer_pieces(follower: RunFollower) -> AsyncIterator[bytes]:
-    clock = asyncio.get_running_loop().time
-    spoke_at = clock()
+    silence = Silence()
     async for _ in follower.batches():
-        if clock() - spoke_at >= HEARTBEAT_SECONDS:
+        if silence.too_long():
             yield b"\n"
-            spoke_at = clock()
     assert follower.ending is not None
     yield to_json(follower.ending.answer())
 

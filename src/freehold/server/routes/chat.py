@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -24,8 +23,8 @@ from freehold.server.json_body import JsonRoute
 from freehold.server.launch import find_assistant, launch
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import reply
-from freehold.server.streaming import Streamed
-from freehold.server.watch import HEARTBEAT_SECONDS, run_path
+from freehold.server.streaming import Silence, Streamed
+from freehold.server.watch import run_path
 from freehold.server.wire.chat import ChatBody, ChatShown
 from freehold.storage.runs import Target
 
@@ -81,15 +80,13 @@ def _shown(answer: Answer, name: str, run: Run) -> dict[str, Any]:
 
 
 async def _pieces(parts: ServerParts, caller: Caller, body: ChatBody, name: str, turn: Turn) -> AsyncIterator[bytes]:
-    clock = asyncio.get_running_loop().time
-    spoke_at = clock()
+    silence = Silence()
     async for said in turn.said():
         if said:
             yield b"".join([_frame(item) for item in said])
-            spoke_at = clock()
-        elif clock() - spoke_at >= HEARTBEAT_SECONDS:
+            silence.broken()
+        elif silence.too_long():
             yield sse.HEARTBEAT
-            spoke_at = clock()
     try:
         yield sse.frame("done", to_json(await _finish(parts, caller, body, name, turn)))
     except FreeholdError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -22,8 +21,8 @@ from freehold.server.json_body import JsonRoute
 from freehold.server.launch import find_assistant, launch
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import nothing, reply
-from freehold.server.streaming import Streamed
-from freehold.server.watch import HEARTBEAT_SECONDS, cancel_quietly, run_path
+from freehold.server.streaming import Silence, Streamed
+from freehold.server.watch import cancel_quietly, run_path
 from freehold.server.wire import openai as wire
 from freehold.server.wire.body import JsonObject
 from freehold.storage.runs import Target
@@ -82,8 +81,7 @@ async def _launch(parts: ServerParts, agents: Agents, caller: Caller, body: wire
 
 
 async def _pieces(turn: Turn, head: JsonObject, *, with_usage: bool) -> AsyncIterator[bytes]:
-    clock = asyncio.get_running_loop().time
-    spoke_at = clock()
+    silence = Silence()
     yield _data(wire.chunk(head, {"role": "assistant", "content": ""}))
     streamed = ""
     async for said in turn.said():
@@ -91,10 +89,9 @@ async def _pieces(turn: Turn, head: JsonObject, *, with_usage: bool) -> AsyncIte
         streamed += text
         if text:
             yield _data(wire.chunk(head, {"content": text}))
-            spoke_at = clock()
-        elif clock() - spoke_at >= HEARTBEAT_SECONDS:
+            silence.broken()
+        elif silence.too_long():
             yield sse.HEARTBEAT
-            spoke_at = clock()
     try:
         answer = turn.answer()
     except FreeholdError as error:
