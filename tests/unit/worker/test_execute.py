@@ -1,0 +1,62 @@
+"""The config a graph sees."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from langgraph.types import Send
+
+from freehold.core.run import Run, RunRequest
+from freehold.worker.execute import _command, run_config
+
+RUN, THREAD, ASSISTANT = (UUID(int=number) for number in (1, 2, 3))
+
+
+def run(**request: Any) -> Run:
+    now = datetime.now(UTC)
+    return Run(RUN, THREAD, ASSISTANT, "acme", "anna", "running", RunRequest(**request), {"from": "client"}, "enqueue", 1, 1, now, now)
+
+
+def test_what_the_client_sets_reaches_the_graph_over_the_assistants_defaults() -> None:
+    config = run_config(
+        run(config={"configurable": {"tone": "dry"}, "tags": ["b"], "recursion_limit": 7}),
+        "agent",
+        {"configurable": {"tone": "warm", "lang": "en"}, "tags": ["a"]},
+    )
+    assert (config["configurable"]["tone"], config["configurable"]["lang"]) == ("dry", "en")
+    assert (config["tags"], config["recursion_limit"]) == (["a", "b"], 7)
+    assert config["metadata"]["from"] == "client"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["thread_id", "run_id", "graph_id", "assistant_id", "user_id", "langgraph_auth_user_id", "freehold_owner", "freehold_organisation"],
+)
+def test_nobody_can_set_who_and_where_a_run_is(key: str) -> None:
+    honest = run_config(run(), "agent", {})
+    forged = run_config(run(config={"configurable": {key: "forged"}, "metadata": {"run_id": "forged"}}), "agent", {})
+    assert forged["configurable"][key] == honest["configurable"][key] != "forged"
+    assert forged["metadata"]["run_id"] == str(RUN)
+
+
+def test_langgraphs_own_keys_are_dropped_from_what_clients_send() -> None:
+    config = run_config(run(config={"configurable": {"__pregel_checkpointer": "x", "checkpoint_map": {}}}), "agent", {})
+    assert not [key for key in config["configurable"] if key.startswith("__") or key == "checkpoint_map"]
+
+
+def test_a_checkpoint_to_start_from_is_passed_on() -> None:
+    config = run_config(run(checkpoint={"checkpoint_id": "c1", "checkpoint_ns": "", "thread_id": "other"}), "agent", {})
+    assert config["configurable"]["checkpoint_id"] == "c1"
+    assert config["configurable"]["thread_id"] == str(THREAD)
+
+
+@pytest.mark.parametrize(
+    ("goto", "expected"),
+    [("node", ["node"]), (["a", "b"], ["a", "b"]), ({"node": "a", "input": 1}, [Send("a", 1)]), (None, [])],
+)
+def test_a_commands_goto_takes_names_and_sends(goto: Any, expected: list[Any]) -> None:
+    command = _command({"resume": "yes", "goto": goto})
+    assert (command.resume, list(command.goto)) == ("yes", expected)

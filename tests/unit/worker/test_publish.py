@@ -1,0 +1,87 @@
+"""The event writer against a real Valkey that comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.support.servers import ValkeyServer
+from tests.unit.worker.test_execute import run
+
+from freehold.core.event import START, EventId
+from freehold.core.run import Run
+from freehold.events.log import EventLog, create_client
+from freehold.worker import publish
+from freehold.worker.publish import EventWriter
+
+
+@pytest.fixture
+async def events(valkey_url: str) -> AsyncIterator[EventLog]:
+    client = create_client(valkey_url)
+    yield EventLog(client)
+    await client.aclose()
+
+
+def claim(epoch: int) -> Run:
+    return dataclasses.replace(run(), epoch=epoch)
+
+
+async def test_events_are_numbered_within_the_claim_and_arrive_in_order(events: EventLog) -> None:
+    async with EventWriter(events, claim(3), lambda: None) as writer:
+        for number in range(100):
+            writer.emit("custom", str(number).encode(), delta=number % 3 > 0)
+    found = await events.read(run().run_id, START, block_ms=100)
+    assert [event.data for event in found] == [str(number).encode() for number in range(100)]
+    assert [event.id for event in found] == [EventId(3, number) for number in range(1, 101)]
+
+
+async def test_a_claim_that_was_overtaken_is_told_and_writes_nothing(events: EventLog) -> None:
+    async with EventWriter(events, claim(2), lambda: None) as later:
+        later.emit("metadata", b"{}")
+    lost: list[bool] = []
+    async with EventWriter(events, claim(1), lambda: lost.append(True)) as stale:
+        stale.emit("custom", b"1")
+    assert lost == [True]
+    assert [event.id for event in await events.read(run().run_id, START, block_ms=100)] == [EventId(2, 1)]
+
+
+async def test_an_append_repeated_after_a_lost_answer_is_not_doubled(events: EventLog) -> None:
+    async with EventWriter(events, claim(1), lambda: None) as writer:
+        writer.emit("custom", b"1")
+    batch = await events.read(run().run_id, START, block_ms=100)
+    await events.append(run().run_id, batch)
+    assert await events.read(run().run_id, START, block_ms=100) == batch
+
+
+async def test_events_wait_while_valkey_is_away() -> None:
+    server = ValkeyServer(persistent=True)
+    client = None
+    try:
+        client = create_client(server.start().url)
+        log = EventLog(client)
+        async with EventWriter(log, claim(1), lambda: None) as writer:
+            writer.emit("custom", b"before")
+            await asyncio.sleep(0.1)
+            server.stop()
+            writer.emit("custom", b"while away")
+            await asyncio.sleep(0.3)
+            server.start()
+            writer.emit("custom", b"after")
+        assert [event.data for event in await log.read(run().run_id, START, block_ms=100)] == [b"before", b"while away", b"after"]
+    finally:
+        if client:
+            await client.aclose()
+        server.remove()
+
+
+async def test_more_than_the_buffer_holds_is_given_up_with_a_gap(events: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "BUFFER_BYTES", 10_000)
+    async with EventWriter(events, claim(1), lambda: None) as writer:
+        for number in range(20):  # no turn of the loop in between: nothing is sent yet
+            writer.emit("custom", f"{number:04}".encode() * 250)
+    found = await events.read(run().run_id, START, block_ms=100)
+    assert found[0].name == "gap"
+    assert found[-1].data.startswith(b"0019")
+    assert [event.id for event in found] == sorted(event.id for event in found)
