@@ -216,6 +216,7 @@ def test_after_a_killed_supervisor_nothing_is_left_and_up_works_again(folder: Fo
     assert set(folder.pids().values()).isdisjoint(pids.values())
 
 
+@pytest.mark.slow
 def test_services_that_were_killed_come_back_and_status_says_so(folder: Folder) -> None:
     folder.up()
     before = folder.pids()
@@ -242,6 +243,7 @@ def test_ctrl_c_in_the_foreground_ends_everything_in_order(folder: Folder) -> No
     assert not [pid for pid in pids.values() if alive(pid)]
 
 
+@pytest.mark.slow
 def test_a_killed_foreground_command_takes_its_stack_with_it(folder: Folder) -> None:
     with subprocess.Popen(folder.command("up"), cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         assert running.stdout is not None
