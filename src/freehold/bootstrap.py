@@ -146,7 +146,7 @@ def serve(loaded: Loaded) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=3,  # open streams are cut then; clients go on from their last id
     )
 
 

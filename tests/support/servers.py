@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -208,4 +209,5 @@ def _setpriv(*options: str) -> list[str]:
 
 def _kill_tree(process: subprocess.Popen[bytes]) -> None:
     for child in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-        child.kill()
+        with suppress(psutil.NoSuchProcess):
+            child.kill()

@@ -41,12 +41,12 @@ async def provision(superuser_url: str, *, owner_url: str, app_url: str, reader_
     """
     database = conninfo_to_dict(app_url)["dbname"]
     roles = [_role(url) for url in (owner_url, app_url, reader_url) if url]
-    async with _connect(superuser_url) as server:
+    async with _connect(superuser_url) as server, _one_at_a_time(server):
         for name, password in roles:
             await _ensure_role(server, name, password)
         await _ensure_database(server, str(database), roles[0][0])
-    async with _connect(superuser_url, database=str(database)) as conn:
-        await _grant(conn, str(database), *(name for name, _ in roles))
+        async with _connect(superuser_url, database=str(database)) as conn:
+            await _grant(conn, str(database), *(name for name, _ in roles))
 
 
 async def migrate(owner_url: str, *, app_role: str | None = None) -> list[str]:
@@ -146,8 +146,7 @@ def _role(url: str) -> tuple[str, str]:
 
 async def _ensure_role(conn: Connection, name: str, password: str) -> None:
     role = sql.Identifier(name)
-    # Made before, or by another process at this moment.
-    with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation):
+    with suppress(psycopg.errors.DuplicateObject):
         await conn.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
     # The verifier is computed here, so the password never appears in a statement the server might log.
     verifier = conn.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
@@ -159,8 +158,7 @@ async def _ensure_role(conn: Connection, name: str, password: str) -> None:
 async def _ensure_database(conn: Connection, name: str, owner: str) -> None:
     found = await (await conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))).fetchone()
     if not found:
-        with suppress(psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):  # another process was first
-            await conn.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner)))
+        await conn.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner)))
 
 
 async def _grant(conn: Connection, database: str, owner: str, app: str, reader: str | None = None) -> None:

@@ -33,7 +33,8 @@ def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "free
         max_size=max_size,
         open=False,
         name=name,
-        timeout=15,
+        timeout=10,
+        reconnect_timeout=3,  # then on demand: the default goes on backing off for minutes after the server is back
         max_idle=300,
         max_lifetime=3600,
         check=AsyncConnectionPool.check_connection,

@@ -62,11 +62,14 @@ class RunProgress:
 
 @dataclass(frozen=True)
 class Queue:
-    """The queue at this moment: runs that could start, seconds the first has waited, runs being executed."""
+    """The queue at this moment: runs that could start, seconds the first has waited, runs being executed; threads with either,
+    and the size of the checkpoint tables with indexes and TOAST."""
 
     depth: int
     age_seconds: float
     running: int
+    active_threads: int
+    checkpoint_bytes: int
 
 
 class Runs:
@@ -195,8 +198,9 @@ class Runs:
     async def queue(self) -> Queue:
         """Length and age of the queue, for metrics and status."""
         async with connection(self._pool) as conn:
-            row = await _one(conn, "queue", {}) or {"depth": 0, "age": 0.0, "running": 0}
-        return Queue(row["depth"], row["age"], row["running"])
+            row = await (await conn.execute(SQL["queue"])).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate always has a row
+        return Queue(row["depth"], row["age"], row["running"], row["active_threads"], row["checkpoint_bytes"])
 
     # -- workers -------------------------------------------------------------------------------------------------
 

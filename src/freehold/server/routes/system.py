@@ -22,7 +22,7 @@ from freehold.server.home_page import home_page
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import reply
 from freehold.storage.pool import connection
-from freehold.telemetry.metrics import QUEUE_AGE, QUEUE_DEPTH, exposition
+from freehold.telemetry.metrics import ACTIVE_THREADS, CHECKPOINT_BYTES, QUEUE_AGE, QUEUE_DEPTH, exposition
 
 router = APIRouter(tags=["system"])
 
@@ -85,6 +85,8 @@ async def metrics(caller: Authenticated, parts: Parts, format: str = "prometheus
     queue = await parts.runs.queue()
     QUEUE_DEPTH.set(queue.depth)
     QUEUE_AGE.set(queue.age_seconds)
+    ACTIVE_THREADS.set(queue.active_threads)
+    CHECKPOINT_BYTES.set(queue.checkpoint_bytes)
     return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE_LATEST)
 
 

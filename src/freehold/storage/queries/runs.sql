@@ -143,8 +143,11 @@ DELETE FROM runs WHERE run_id = %(run_id)s AND epoch = %(epoch)s RETURNING threa
 -- progress: where a run stands, for those who wait for it
 SELECT status, epoch, attempt, error FROM runs WHERE run_id = %(run_id)s
 
--- queue: how long the queue is and how long its head has waited
+-- queue: how long the queue is, how long its head has waited, and what else is counted for metrics
 SELECT count(*) FILTER (WHERE status = 'pending' AND available_at <= now()) AS depth,
        COALESCE(EXTRACT(epoch FROM now() - min(available_at) FILTER (WHERE status = 'pending' AND available_at <= now())), 0)::float8 AS age,
-       count(*) FILTER (WHERE status = 'running') AS running
+       count(*) FILTER (WHERE status = 'running') AS running,
+       count(DISTINCT thread_id) AS active_threads,
+       pg_total_relation_size('checkpoints') + pg_total_relation_size('checkpoint_blobs')
+         + pg_total_relation_size('checkpoint_writes') AS checkpoint_bytes
   FROM runs WHERE status IN ('pending', 'running')

@@ -1,0 +1,213 @@
+"""The queue: who gets a run, who may write for it, and what becomes of the runs of the dead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import UUID, uuid4
+
+import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+
+from freehold.core.caller import Caller
+from freehold.core.errors import Conflict, InvalidRequest, LeaseLost, NotFound
+from freehold.core.run import Run, RunRequest
+from freehold.storage.checkpointer import create_checkpointer
+from freehold.storage.pool import Pool, create_pool
+from freehold.storage.runs import Runs, Target
+from freehold.storage.threads import Threads
+
+ANNA, BOB = Caller("acme", "anna"), Caller("acme", "bob")
+ASSISTANT = UUID(int=1)
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with create_pool(database_url, max_size=20) as pool:
+        yield pool
+
+
+@pytest.fixture
+def runs(pool: Pool) -> Runs:
+    return Runs(pool)
+
+
+@pytest.fixture
+async def thread(pool: Pool) -> UUID:
+    return (await Threads(pool).create(ANNA)).thread_id
+
+
+async def accept(runs: Runs, thread: UUID | None = None, **options: object) -> Run:
+    return (await runs.accept(ANNA, Target(ASSISTANT, "agent", thread), RunRequest(), **options)).run  # type: ignore[arg-type]
+
+
+async def expire(pool: Pool, run: Run) -> None:
+    async with pool.connection() as conn:
+        await conn.execute("UPDATE runs SET lease_until = now() - interval '1 second' WHERE run_id = %s", (run.run_id,))
+
+
+async def test_what_was_accepted_comes_back_whole(runs: Runs, thread: UUID) -> None:
+    request = RunRequest(input={"a": [1, None]}, stream_mode=("values", "custom"), interrupt_before="*", metadata={"from": "test"})
+    accepted = (await runs.accept(ANNA, Target(ASSISTANT, "agent", thread), request)).run
+    claimed = await runs.claim("w", 10)
+    assert claimed is not None
+    assert (claimed.run_id, claimed.request, claimed.metadata) == (accepted.run_id, request, {"from": "test"})
+    assert (claimed.status, claimed.epoch, claimed.attempt) == ("running", 1, 1)
+
+
+async def test_many_workers_at_once_claim_each_run_exactly_once(runs: Runs) -> None:
+    accepted = {(await accept(runs)).run_id for _ in range(30)}
+    claimed: list[UUID] = []
+
+    async def work(name: str) -> None:
+        while run := await runs.claim(name, 10):
+            claimed.append(run.run_id)
+
+    await asyncio.gather(*(work(f"w{number}") for number in range(8)))
+    assert sorted(claimed) == sorted(accepted)
+
+
+async def test_a_thread_never_has_two_running_however_many_workers_ask(runs: Runs, thread: UUID) -> None:
+    order = [(await accept(runs, thread)).run_id for _ in range(5)]
+    for expected in order:
+        claims = [run for run in await asyncio.gather(*(runs.claim(f"w{n}", 10) for n in range(6))) if run]
+        assert [run.run_id for run in claims] == [expected]
+        await runs.finish(claims[0], "success", thread_status="idle", values=b"{}", interrupts={})
+
+
+async def test_a_delayed_run_is_not_claimed_before_its_time(runs: Runs) -> None:
+    await accept(runs, after_seconds=60)
+    assert await runs.claim("w", 10) is None
+
+
+async def test_runs_accepted_together_with_reject_let_exactly_one_through(runs: Runs, thread: UUID) -> None:
+    results = await asyncio.gather(*(accept(runs, thread, strategy="reject") for _ in range(6)), return_exceptions=True)
+    assert sum(isinstance(result, Run) for result in results) == 1
+    assert sum(isinstance(result, Conflict) for result in results) == 5
+
+
+async def test_interrupt_ends_what_waits_and_flags_what_runs(runs: Runs, thread: UUID) -> None:
+    await accept(runs, thread)
+    running = await runs.claim("w", 10)
+    waiting = await accept(runs, thread)
+    accepted = await runs.accept(ANNA, Target(ASSISTANT, "agent", thread), RunRequest(), strategy="interrupt")
+    assert running and set(accepted.stopped) == {running.run_id, waiting.run_id}
+    assert (await runs.get(ANNA, thread, waiting.run_id)).status == "interrupted"
+    assert (await runs.get(ANNA, thread, running.run_id)).status == "running"
+
+
+async def test_a_thread_is_made_once_when_many_ask_for_it(runs: Runs, pool: Pool) -> None:
+    target = Target(ASSISTANT, "agent", uuid4(), create_thread=True)
+    await asyncio.gather(*(runs.accept(ANNA, target, RunRequest()) for _ in range(5)))
+    assert target.thread_id and len(await runs.list(ANNA, target.thread_id)) == 5
+    with pytest.raises(NotFound):
+        await runs.accept(BOB, target, RunRequest())
+
+
+async def test_an_expired_lease_returns_the_run_and_its_holder_may_not_finish_it(runs: Runs, pool: Pool, thread: UUID) -> None:
+    await accept(runs, thread)
+    first = await runs.claim("w1", 10)
+    assert first
+    await expire(pool, first)
+    assert await runs.reap(3) == ([first.run_id], [])
+    second = await runs.claim("w2", 10)
+    assert second and (second.epoch, second.attempt) == (2, 2)
+    assert not await runs.finish(first, "success", thread_status="idle", values=b'{"by": "first"}', interrupts={})
+    assert await runs.finish(second, "success", thread_status="idle", values=b'{"by": "second"}', interrupts={})
+    assert (await Threads(pool).get(ANNA, thread)).values == {"by": "second"}
+
+
+async def test_a_run_given_back_by_a_draining_worker_does_not_count_as_an_attempt(runs: Runs) -> None:
+    await accept(runs)
+    for epoch in range(1, 6):
+        run = await runs.claim("w", 10)
+        assert run and (run.epoch, run.attempt) == (epoch, 1)
+        assert await runs.release(run)
+
+
+async def test_a_run_whose_workers_died_three_times_ends_with_the_reason(runs: Runs, pool: Pool) -> None:
+    accepted = await accept(runs)
+    for _ in range(3):
+        run = await runs.claim("host:1", 10)
+        assert run
+        await expire(pool, run)
+        returned, given_up = await runs.reap(3)
+    assert (returned, given_up) == ([], [accepted.run_id])
+    progress = await runs.progress(accepted.run_id)
+    assert progress and progress.status == "error"
+    assert progress.error and "died 3 times (last: host:1)" in progress.error["message"]
+
+
+async def test_a_checkpoint_of_a_lost_claim_is_refused_and_leaves_nothing(runs: Runs, pool: Pool, thread: UUID) -> None:
+    await accept(runs, thread)
+    run = await runs.claim("w", 10)
+    assert run
+    config = {"configurable": {"thread_id": str(thread), "checkpoint_ns": ""}}
+    stale, current = (create_checkpointer(pool, run_id=run.run_id, epoch=epoch) for epoch in (run.epoch - 1, run.epoch))
+    with pytest.raises(LeaseLost):
+        await stale.aput(config, empty_checkpoint(), {}, {})
+    with pytest.raises(LeaseLost):
+        await stale.aput_writes({"configurable": {**config["configurable"], "checkpoint_id": "c"}}, [("a", 1)], "t")
+    assert await current.aget_tuple(config) is None
+    await current.aput(config, empty_checkpoint(), {}, {})
+    assert await current.aget_tuple(config) is not None
+
+
+async def test_the_next_claim_waits_for_a_checkpoint_that_is_being_written(runs: Runs, pool: Pool) -> None:
+    await accept(runs)
+    run = await runs.claim("w1", 10)
+    assert run
+    async with pool.connection() as conn, conn.transaction():
+        await conn.execute("SELECT fence(%s, %s)", (run.run_id, run.epoch))
+        await expire(pool, run)  # renewing and expiring do not wait for the checkpoint
+        assert await runs.reap(3) == ([run.run_id], [])
+        assert await runs.claim("w2", 10) is None
+    assert await runs.claim("w2", 10) is not None
+
+
+async def test_rolling_back_removes_the_run_and_its_checkpoints_only(runs: Runs, pool: Pool, thread: UUID) -> None:
+    saver = create_checkpointer(pool)
+    config = {"configurable": {"thread_id": str(thread), "checkpoint_ns": ""}}
+    await saver.aput(config, empty_checkpoint(), {"run_id": "earlier"}, {})
+    await accept(runs, thread)
+    run = await runs.claim("w", 10)
+    assert run
+    await saver.aput(config, empty_checkpoint(), {"run_id": str(run.run_id)}, {})
+    assert await runs.roll_back(run)
+    assert [item.metadata["run_id"] async for item in saver.alist(config)] == ["earlier"]
+    assert await runs.list(ANNA, thread) == []
+
+
+async def test_threads_of_stateless_runs_go_some_time_after_their_end(runs: Runs, pool: Pool) -> None:
+    run = (await runs.accept(ANNA, Target(ASSISTANT, "agent", temporary=True), RunRequest())).run
+    assert await runs.reap_temporary(0) == 0
+    claimed = await runs.claim("w", 10)
+    assert claimed
+    await runs.finish(claimed, "success", thread_status="idle", values=b"{}", interrupts={})
+    assert await runs.reap_temporary(60) == 0
+    assert await runs.reap_temporary(0) == 1
+    with pytest.raises(NotFound):
+        await Threads(pool).get(ANNA, run.thread_id)
+
+
+async def test_an_active_run_cannot_be_deleted(runs: Runs, thread: UUID) -> None:
+    run = await accept(runs, thread)
+    with pytest.raises(Conflict, match="pending"):
+        await runs.delete(ANNA, thread, run.run_id)
+
+
+async def test_text_that_postgres_cannot_store_is_refused_with_the_reason(runs: Runs) -> None:
+    with pytest.raises(InvalidRequest, match="NUL"):
+        await runs.accept(ANNA, Target(ASSISTANT, "agent"), RunRequest(input={"a": "x\0y"}))
+
+
+async def test_the_queue_tells_its_length_and_age(runs: Runs) -> None:
+    assert (await runs.queue()).depth == 0
+    await accept(runs)
+    await accept(runs, after_seconds=60)
+    await runs.claim("w", 10)
+    await accept(runs)
+    queue = await runs.queue()
+    assert (queue.depth, queue.running, queue.active_threads) == (1, 1, 3)
+    assert queue.checkpoint_bytes > 0
+    assert queue.age_seconds >= 0

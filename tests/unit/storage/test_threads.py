@@ -1,0 +1,84 @@
+"""Threads, assistants and keys: what callers may see and find."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+
+from freehold.core.caller import Caller
+from freehold.core.errors import Conflict, InvalidRequest, NotFound
+from freehold.core.ids import assistant_id
+from freehold.storage.api_keys import ApiKeys, generate
+from freehold.storage.assistants import AssistantFilter, Assistants
+from freehold.storage.pool import Pool, create_pool
+from freehold.storage.threads import ThreadFilter, Threads
+
+ANNA, BOB = Caller("acme", "anna"), Caller("acme", "bob")
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with create_pool(database_url, max_size=5) as pool:
+        yield pool
+
+
+async def test_a_taken_id_is_a_conflict_for_its_owner_and_for_anybody_else(pool: Pool) -> None:
+    threads, wanted = Threads(pool), uuid4()
+    created = await threads.create(ANNA, thread_id=wanted)
+    assert await threads.create(ANNA, thread_id=wanted, if_exists="do_nothing") == created
+    for caller, if_exists in ((ANNA, "raise"), (BOB, "raise"), (BOB, "do_nothing")):
+        with pytest.raises(Conflict):
+            await threads.create(caller, thread_id=wanted, if_exists=if_exists)  # type: ignore[arg-type]
+
+
+async def test_search_filters_sorts_pages_and_counts(pool: Pool) -> None:
+    threads = Threads(pool)
+    made = [await threads.create(ANNA, metadata={"kind": "a" if number % 2 else "b", "n": number}) for number in range(5)]
+    await threads.create(BOB, metadata={"kind": "a"})
+    found, total = await threads.search(ANNA, ThreadFilter(metadata={"kind": "b"}, sort_order="asc", limit=2))
+    assert ([thread.metadata["n"] for thread in found], total) == ([0, 2], 3)
+    found, _ = await threads.search(ANNA, ThreadFilter(ids=[made[3].thread_id]))
+    assert [thread.metadata["n"] for thread in found] == [3]
+    assert await threads.search(ANNA, ThreadFilter(status="busy")) == ([], 0)
+
+
+@pytest.mark.parametrize("column", ["metadata", "created_at; DROP TABLE threads", '"', ""])
+async def test_sorting_by_anything_but_a_listed_column_is_refused(pool: Pool, column: str) -> None:
+    with pytest.raises(InvalidRequest, match="sort_by"):
+        await Threads(pool).search(ANNA, ThreadFilter(sort_by=column))
+
+
+async def test_metadata_merges_and_deleting_is_final(pool: Pool) -> None:
+    threads = Threads(pool)
+    thread = await threads.create(ANNA, metadata={"a": 1, "b": 1})
+    assert (await threads.patch(ANNA, thread.thread_id, {"b": 2})).metadata == {"a": 1, "b": 2}
+    with pytest.raises(NotFound):
+        await threads.patch(BOB, thread.thread_id, {"b": 3})
+    await threads.delete(ANNA, thread.thread_id)
+    with pytest.raises(NotFound):
+        await threads.get(ANNA, thread.thread_id)
+
+
+async def test_every_graph_has_one_system_assistant_that_everybody_may_use(pool: Pool) -> None:
+    assistants = Assistants(pool)
+    for _ in range(2):
+        await assistants.sync({"agent": "helps", "other": None})
+    assert (await assistants.get(BOB, assistant_id("agent"))).description == "helps"
+    found, total = await assistants.search(ANNA, AssistantFilter(), loaded=["agent"])
+    assert ([item.graph_id for item in found], total) == (["agent"], 1)
+    assert await assistants.search(ANNA, AssistantFilter(name="%"), loaded=["agent"]) == ([], 0)
+
+
+async def test_a_key_opens_its_owners_door_until_it_is_revoked(pool: Pool) -> None:
+    keys = ApiKeys(pool)
+    key = generate()
+    key_id = await keys.add(key, name="laptop", owner="anna", organisation="acme")
+    assert await keys.caller(key) == ANNA
+    assert await keys.caller(key + "x") is None
+    assert key not in repr(await keys.list())
+    await keys.revoke(key_id)
+    assert await keys.caller(key) is None
+    with pytest.raises(NotFound):
+        await keys.revoke(key_id)
