@@ -261,7 +261,7 @@ def wilson(right: int, of: int, z: float = 1.96) -> list[float]:
     share = right / of
     centre = (share + z * z / (2 * of)) / (1 + z * z / of)
     half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
-    return [round(centre - half, 3), round(centre + half, 3)]
+    return [max(0.0, round(centre - half, 3)), min(1.0, round(centre + half, 3))]
 
 
 def print_table(report: Mapping[str, Any]) -> None:
