@@ -33,6 +33,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("OPENAI_API_KEY", "Key for OPENAI_BASE_URL.", secret=True),
     Variable("FREEHOLD_AGENTS", "Path of the langgraph.json to serve (same as agents.config)."),
     Variable("FREEHOLD_MODEL", "Model name to ask the endpoint for, or a catalogue id (same as model.name)."),
+    Variable("FREEHOLD_MODEL_CONTEXT", "Tokens of context for each conversation (same as model.context)."),
     Variable("HF_TOKEN", "Token for gated models on the model hub.", secret=True),
     Variable("HF_ENDPOINT", "Base URL of a mirror of the model hub."),
     Variable("HF_HUB_OFFLINE", "1: never ask the model hub."),

@@ -27,6 +27,7 @@ FROM_ENVIRONMENT: Mapping[str, str] = {
     "OPENAI_API_KEY": "model.api_key",
     "FREEHOLD_AGENTS": "agents.config",
     "FREEHOLD_MODEL": "model.name",
+    "FREEHOLD_MODEL_CONTEXT": "model.context",
     "FREEHOLD_READER_DATABASE_URL": "tools.sql.url",
 }
 

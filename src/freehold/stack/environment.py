@@ -26,6 +26,7 @@ def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
         **_database(settings),
         **_redis(settings),
         **({"FREEHOLD_MODEL": engine.model, **_model(settings)} if engine.name != "none" else {}),
+        **({"FREEHOLD_MODEL_CONTEXT": str(engine.context)} if engine.context else {}),
     }
 
 

@@ -199,7 +199,7 @@ class Runs:
         """Length and age of the queue, for metrics and status."""
         async with connection(self._pool) as conn:
             row = await (await conn.execute(SQL["queue"])).fetchone()
-        assert row is not None  # noqa: S101 - an aggregate always has a row
+        assert row is not None
         return Queue(row["depth"], row["age"], row["running"], row["active_threads"], row["checkpoint_bytes"])
 
     # -- workers -------------------------------------------------------------------------------------------------
