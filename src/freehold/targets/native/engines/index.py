@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from freehold.core.progress import Progress
 from freehold.models.catalogue import File
 from freehold.models.download import files, packages, transfer
 
-_DEFAULT_INDEX = "https://pypi.org/simple"
+#: How pip's help names the index it takes where none is configured; the line may be broken anywhere.
+_DEFAULT_IN_HELP = re.compile(r"--index-url <url>.*?\(default\s+(https?://[^\s)]+)\)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -42,23 +44,30 @@ class Indexes:
 
 
 async def configured() -> Indexes:
-    """pip's own settings, from its files and its environment, as pip reports them; the public index where there is no pip."""
+    """pip's own settings, from its files and its environment, as pip reports them; pip's own index where none is set."""
     try:
         pip = packages.pip()
     except DownloadError:
-        return parse_settings("")
+        return parse_settings("", None)
+    settings, help_text = await asyncio.gather(_output(*pip, "config", "list"), _output(*pip, "download", "--help"))
+    named = _DEFAULT_IN_HELP.search(help_text)
+    return parse_settings(settings, named[1] if named else None)
+
+
+async def _output(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        *(*pip, "config", "list"),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     output, _ = await process.communicate()
-    return parse_settings(output.decode(errors="replace"))
+    return output.decode(errors="replace")
 
 
-def parse_settings(text: str) -> Indexes:
-    """`global.index-url='https://index.example/simple'` lines → Indexes; the environment wins over a command's section over global."""
+def parse_settings(text: str, default: str | None) -> Indexes:
+    """`global.index-url='https://index.example/simple'` lines → Indexes; the environment wins over a command's section over global.
+
+    Args:
+        default: the index where the settings name none.
+    """
     found: dict[str, str] = {}
     for line in text.splitlines():
         key, _, value = line.partition("=")
@@ -71,8 +80,8 @@ def parse_settings(text: str) -> Indexes:
         return next((found[key] for key in (f":env:.{name}", f"download.{name}", f"global.{name}") if found.get(key)), "")
 
     offline = setting("no-index").lower() in {"1", "true", "yes", "on"}
-    pages = () if offline else (setting("index-url") or _DEFAULT_INDEX, *setting("extra-index-url").split())
-    return Indexes(pages, tuple(setting("find-links").split()), setting("cert") or None)
+    pages = [] if offline else [setting("index-url") or default or "", *setting("extra-index-url").split()]
+    return Indexes(tuple(filter(None, pages)), tuple(setting("find-links").split()), setting("cert") or None)
 
 
 async def fetch(archive: Archive, target: Path, progress: Progress, indexes: Indexes | None = None) -> None:

@@ -20,7 +20,7 @@ PAGE = b"""<!DOCTYPE html><html><body>
 @pytest.mark.parametrize(
     ("text", "indexes"),
     [
-        ("", Indexes(("https://pypi.org/simple",))),
+        ("", Indexes(("https://default.example/simple",))),
         ("global.index-url='https://a.example/simple'", Indexes(("https://a.example/simple",))),
         (
             ":env:.index-url='https://env.example'\ndownload.index-url='https://d.example'\nglobal.index-url='https://g.example'",
@@ -29,14 +29,14 @@ PAGE = b"""<!DOCTYPE html><html><body>
         ("download.index-url='https://d.example'\nglobal.index-url='https://g.example'", Indexes(("https://d.example",))),
         (
             "global.extra-index-url='https://b.example  file:///c'\nglobal.find-links='/wheels'\nglobal.cert='/ca.pem'",
-            Indexes(("https://pypi.org/simple", "https://b.example", "file:///c"), ("/wheels",), "/ca.pem"),
+            Indexes(("https://default.example/simple", "https://b.example", "file:///c"), ("/wheels",), "/ca.pem"),
         ),
         ("global.no-index='true'\nglobal.find-links='/wheels'", Indexes((), ("/wheels",))),
-        ("something else\nglobal.index-url=", Indexes(("https://pypi.org/simple",))),
+        ("something else\nglobal.index-url=", Indexes(("https://default.example/simple",))),
     ],
 )
 def test_pips_settings_are_read_as_pip_ranks_them(text: str, indexes: Indexes) -> None:
-    assert index.parse_settings(text) == indexes
+    assert index.parse_settings(text, "https://default.example/simple") == indexes
 
 
 async def test_pip_itself_is_asked_for_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +45,13 @@ async def test_pip_itself_is_asked_for_its_settings(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PIP_FIND_LINKS", "/wheels")
     found = await index.configured()
     assert (found.pages[0], found.find_links) == ("https://mine.example/simple", ("/wheels",))
+
+
+async def test_where_no_index_is_set_pips_own_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    (own, *_) = (await index.configured()).pages
+    assert own.startswith("https://") and own.endswith("/simple")
 
 
 def test_links_of_a_page_are_told_by_their_file_names() -> None:
