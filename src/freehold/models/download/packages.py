@@ -72,7 +72,7 @@ def pip() -> tuple[str, ...]:
         DownloadError: there is neither.
     """
     if importlib.util.find_spec("pip"):
-        return sys.executable, "-m", "pip"
+        return sys.executable, "-P", "-m", "pip"
     if importlib.util.find_spec("ensurepip"):
         carried = importlib.resources.files("ensurepip") / "_bundled"
         wheels = [entry for entry in carried.iterdir() if entry.name.startswith("pip-")] if carried.is_dir() else []

@@ -15,6 +15,7 @@ import struct
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
@@ -68,8 +69,15 @@ class LoaderProcess:
 
 async def _start() -> Process:
     # Our module path and nothing else of the environment: the parser of untrusted files needs no passwords.
-    environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"}
-    return await asyncio.create_subprocess_exec(sys.executable, "-m", __name__, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment)
+    environment = {"PYTHONPATH": os.pathsep.join(_module_path()), "PYTHONIOENCODING": "utf-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = (sys.executable, "-P", "-m", __name__)
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=environment)
+
+
+def _module_path() -> list[str]:
+    """Ours, without the folder we were called in: a `json.py` among the documents must not stand in for Python's own."""
+    here, own = Path.cwd(), Path(__file__).parents[3]
+    return [entry for entry in sys.path if entry and (Path(entry) == own or Path(entry).absolute() != here)]
 
 
 async def _ask(process: Process, data: bytes, kind: str) -> bytes:

@@ -28,8 +28,8 @@ _POSTGRES_PROGRAMS = ("postgres", "initdb")
 
 
 def ours() -> Mapping[str, tuple[str, ...]]:
-    """Python and Freehold itself."""
-    return {"python": (sys.executable,), "freehold": (sys.executable, "-m", "freehold")}
+    """Python and Freehold itself. `-P`: a `json.py` in the project's folder must not stand in for Python's own."""
+    return {"python": (sys.executable, "-P"), "freehold": (sys.executable, "-P", "-m", "freehold")}
 
 
 def postgres(folder: Path) -> Mapping[str, tuple[str, ...]]:

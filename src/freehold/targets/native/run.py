@@ -42,7 +42,7 @@ def start(rendered: Rendered, home: Home, *, attached: bool) -> subprocess.Popen
     files.write_private(home.stack_file, rendered.to_json())
     logs.rotate_if_large(home.log("supervisor"))
     handle = logs.open_for_append(home.log("supervisor"))
-    command = [sys.executable, "-m", "freehold.targets.native.supervisor", str(home.path)]
+    command = [sys.executable, "-P", "-m", "freehold.targets.native.supervisor", str(home.path)]
     if attached:
         launcher = Path(__file__).with_name("child.py")
         command = [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), "15", "-", os.getcwd(), "--", *command]  # noqa: PTH109

@@ -86,3 +86,16 @@ def test_the_reader_may_write_no_file(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "file")], capture_output=True, text=True)
     assert done.returncode != 0 and "File too large" in done.stderr
     assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_modules_in_the_folder_it_is_called_from_are_not_imported(tmp_path: Path) -> None:
+    for name in ("json", "logging", "resource"):
+        (tmp_path / f"{name}.py").write_text("import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch(); raise SystemExit(9)\n")
+    script = (
+        "import os, sys, asyncio, logging; from freehold.rag.load.process import LoaderProcess\n"
+        "async def main():\n    async with LoaderProcess() as loader: print(await loader.load(b'text', 'text/plain'))\n"
+        "os.chdir(sys.argv[1]); sys.path.insert(0, sys.argv[1]); asyncio.run(main())"  # as `python -m freehold` there has it
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script, str(tmp_path)], capture_output=True, text=True)
+    assert "Section(text='text'" in done.stdout, done.stderr
+    assert not list(tmp_path.glob("*.ran"))

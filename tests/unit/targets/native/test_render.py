@@ -20,8 +20,8 @@ CPU = Machine("Linux", "x86_64", 8, 16 * GIB)
 GPU = Machine("Linux", "x86_64", 16, 64 * GIB, (Gpu("NVIDIA L4", 24 * GIB),))
 USER = User("freehold", 990, 990)
 PROGRAMS = {
-    "python": ("/venv/bin/python",),
-    "freehold": ("/venv/bin/python", "-m", "freehold"),
+    "python": ("/venv/bin/python", "-P"),
+    "freehold": ("/venv/bin/python", "-P", "-m", "freehold"),
     "postgres": ("/pg/bin/postgres",),
     "initdb": ("/pg/bin/initdb",),
     "valkey": ("/valkey/valkey-server",),

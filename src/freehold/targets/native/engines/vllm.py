@@ -51,16 +51,16 @@ async def ensure(cache: Path, progress: Progress, found: Machine | None = None) 
 async def _install(home: Path, progress: Progress) -> None:
     log = home.with_name(f"{VERSION}.install") / "install.log"
     python = str(home / "bin" / "python")
-    await _run([sys.executable, "-m", "venv", "--clear", str(home)], log)
+    await _run([sys.executable, "-P", "-m", "venv", "--clear", str(home)], log)
     wanted = ["install", "--disable-pip-version-check", "--no-input", f"vllm=={VERSION}"]
     report = log.with_name("report.json")
     with progress.step("vLLM: working out what it needs", unit="items"):
-        await _run([python, "-m", "pip", *wanted, "--quiet", "--dry-run", "--report", str(report)], log)
+        await _run([python, "-P", "-m", "pip", *wanted, "--quiet", "--dry-run", "--report", str(report)], log)
     size = await download_size(_urls(report))
     progress.say(f"vLLM {VERSION} and what it needs: {files.gigabytes(size)} to download")
     files.require_space(home, size * _DISK_PER_DOWNLOADED_BYTE, "vLLM")
     with progress.step(f"installing vLLM {VERSION}", unit="items") as step:
-        await _run([python, "-m", "pip", *wanted, "--progress-bar=off"], log, on_line=lambda line: step.note(line.strip()[:80]))
+        await _run([python, "-P", "-m", "pip", *wanted, "--progress-bar=off"], log, on_line=lambda line: step.note(line.strip()[:80]))
     await _run([str(home / "bin" / "vllm"), "--version"], log)
     _mark(home / _COMPLETE)
 
