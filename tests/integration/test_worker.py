@@ -22,10 +22,11 @@ from freehold.core.run import Run, RunRequest
 from freehold.events.log import EventLog, create_client
 from freehold.graphs.registry import GraphRegistry, load_project
 from freehold.storage.assistants import Assistants
+from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
 from freehold.storage.threads import Threads
-from freehold.worker.execute import Needs
+from freehold.worker.execute import Needs, run_config
 from freehold.worker.main import Worker
 
 ANNA = Caller("acme", "anna")
@@ -224,6 +225,53 @@ async def test_a_node_that_blocks_longer_than_the_lease_runs_once(bench: Bench, 
         events = await bench.follow(run)
     assert outcome(events)["status"] == "success"
     assert [line.split()[1] for line in trace.read_text().splitlines()] == ["first", "blocking", "last"]
+
+
+async def test_an_interrupt_may_ask_with_anything_a_graph_may_hold(bench: Bench) -> None:
+    thread = await bench.threads.create(ANNA)
+    async with working(bench.worker()):
+        events = await bench.follow(await bench.accept("asks_richly", {"steps": []}, thread=thread.thread_id))
+    (waiting,) = outcome(events)["interrupts"]
+    assert (waiting["value"]["when"], waiting["value"]["price"]) == ("2030-01-01T00:00:00+00:00", "1.5")
+    assert waiting["value"]["message"]["content"] == "nulhere"
+    assert (await bench.threads.get(ANNA, thread.thread_id)).status == "interrupted"
+
+
+async def test_a_result_that_cannot_be_stored_ends_the_run_at_once_with_the_reason(bench: Bench) -> None:
+    async with working(bench.worker()):
+        events = await bench.follow(await bench.accept("unstorable", {"steps": []}, stream_mode=("custom",)))
+    assert outcome(events)["status"] == "error"
+    assert [event.id.epoch for event in events] == [1] * len(events)
+
+
+async def test_a_run_cancelled_while_nobody_held_it_is_not_executed(bench: Bench, tmp_path: Path) -> None:
+    thread, trace = await bench.threads.create(ANNA), tmp_path / "trace"
+    run = await bench.accept("steps", {"steps": [], "trace": str(trace)}, thread=thread.thread_id)
+    claimed = await bench.runs.claim("about to die", 10)
+    assert claimed
+    await bench.runs.cancel(ANNA, thread.thread_id, run.run_id, "interrupt")
+    assert await bench.runs.release(claimed)
+    async with working(bench.worker()):
+        events = await bench.follow(run)
+    assert outcome(events)["status"] == "interrupted"
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("breakpoints", [{"interrupt_before": ("slow",)}, {"interrupt_after": ("first",)}], ids=["before", "after"])
+async def test_a_crash_at_a_breakpoint_does_not_carry_the_run_past_it(bench: Bench, tmp_path: Path, breakpoints: dict[str, Any]) -> None:
+    trace = tmp_path / "trace"
+    run = await bench.accept("steps", {"steps": [], "trace": str(trace)}, **breakpoints)
+    claimed = await bench.runs.claim("about to die", 10)
+    assert claimed
+    saver = create_checkpointer(bench.pool, run_id=claimed.run_id, epoch=claimed.epoch)
+    async with bench.graphs.open("steps", {}) as bare:  # its whole execution, but for the end
+        graph = bare.copy(update={"checkpointer": saver})
+        await graph.ainvoke(claimed.request.input, run_config(claimed, "steps", {}), **{k: list(v) for k, v in breakpoints.items()})
+    assert await bench.runs.postpone(claimed, 0)
+    async with working(bench.worker()):
+        events = await bench.follow(run)
+    assert outcome(events)["values"]["steps"] == ["first"]
+    assert [line.split()[1] for line in trace.read_text().splitlines()] == ["first"]
 
 
 async def test_what_a_graph_puts_into_the_store_is_there_in_the_next_thread(bench: Bench) -> None:

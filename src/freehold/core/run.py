@@ -54,6 +54,8 @@ class Run:
     created_at: datetime
     updated_at: datetime
     error: dict[str, Any] | None = None
+    #: Somebody asked it to stop.
+    cancel: CancelAction | None = None
 
     @property
     def is_active(self) -> bool:

@@ -24,7 +24,7 @@ from psycopg import AsyncCursor
 from psycopg.rows import DictRow, dict_row
 
 from freehold.core.errors import LeaseLost, StorageUnavailable
-from freehold.storage.pool import CONNECTION_ERRORS, Pool
+from freehold.storage.pool import Pool, is_away
 
 #: How long a write or read waits for a database that went away, e.g. while it restarts.
 PATIENCE_SECONDS = 45.0
@@ -91,7 +91,7 @@ async def _patiently(operation: Callable[[], Awaitable[T]]) -> T:
         except psycopg.Error as error:
             if getattr(error, "sqlstate", None) == _FENCED:
                 raise LeaseLost(str(error).splitlines()[0]) from error
-            if not isinstance(error, CONNECTION_ERRORS):
+            if not is_away(error):
                 raise
             if loop.time() + pause > give_up_at:
                 raise StorageUnavailable(

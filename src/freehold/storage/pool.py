@@ -22,7 +22,12 @@ SCHEMA = "freehold"
 IDLE_IN_TRANSACTION_SECONDS = 10
 
 #: What the driver raises when the server went away, as opposed to a mistake in a query.
-CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, psycopg.errors.IdleInTransactionSessionTimeout)
+
+
+def is_away(error: psycopg.Error) -> bool:
+    """Whether an error says that the server is away, rather than that a statement cannot work (class 54: a value too large)."""
+    return isinstance(error, CONNECTION_ERRORS) and not (error.sqlstate or "").startswith("54")
 
 
 def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "freehold") -> Pool:
@@ -60,6 +65,8 @@ async def connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
         async with pool.connection() as conn:
             yield conn
     except CONNECTION_ERRORS as error:
+        if not is_away(error):
+            raise
         raise StorageUnavailable(
             f"the database does not answer: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}",
             hint="`freehold status` says whether it is up",

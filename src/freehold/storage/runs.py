@@ -17,6 +17,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from freehold.core.caller import Caller
+from freehold.core.encode import to_json
 from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import new_id
 from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
@@ -101,7 +102,7 @@ class Runs:
         try:
             async with connection(self._pool) as conn:
                 if target.thread_id is None:
-                    row = await _one(conn, "enqueue_stateless", {**arguments, "temporary_thread": target.temporary})
+                    row = await _one(conn, "enqueue_stateless", {**arguments, "temporary": target.temporary})
                 elif strategy == "enqueue" and not target.create_thread:
                     row = await _one(conn, "enqueue", arguments)
                 else:
@@ -161,11 +162,14 @@ class Runs:
 
     async def _stop(self, conn: Connection, run: Run, action: CancelAction) -> None:
         arguments = {"run_id": run.run_id, "action": action}
-        if await _one(conn, "cancel_pending", arguments):
-            if action == "rollback":
-                await conn.execute("DELETE FROM runs WHERE run_id = %(run_id)s", arguments)
-            return
-        await conn.execute(SQL["cancel_running"], arguments)
+        # Twice, because between the two statements a worker may have given the run back.
+        for _ in range(2):
+            if await _one(conn, "cancel_pending", arguments):
+                if action == "rollback":
+                    await conn.execute("DELETE FROM runs WHERE run_id = %(run_id)s", arguments)
+                return
+            if await _one(conn, "cancel_running", arguments):
+                return
 
     async def get(self, caller: Caller, thread_id: UUID, run_id: UUID) -> Run:
         """Raises NotFound where the caller has no such run."""
@@ -222,16 +226,24 @@ class Runs:
         values: bytes | None,
         interrupts: dict[str, Any],
         error: dict[str, Any] | None = None,
+        if_expired: bool = False,
     ) -> bool:
-        """End a run and set its thread, in one transaction with the epoch checked. False: the claim was lost, nothing changed."""
+        """End a run and set its thread, in one transaction with the epoch checked. False: the claim was lost, nothing changed.
+
+        Args:
+            values: JSON; None leaves the thread's values as they are.
+            interrupts, error: anything a graph may hold.
+            if_expired: only where the lease has run out.
+        """
         arguments = {
             "run_id": run.run_id,
             "epoch": run.epoch,
             "status": status,
             "thread_status": thread_status,
             "values": values.decode() if values is not None else None,
-            "interrupts": Jsonb(interrupts),
-            "error": Jsonb(error) if error else None,
+            "interrupts": to_json(interrupts).decode(),
+            "error": to_json(error).decode() if error else None,
+            "if_expired": if_expired,
         }
         async with connection(self._pool) as conn, conn.transaction(), conn.pipeline():
             # Threads before runs, as everywhere: two transactions never wait for each other.
@@ -269,26 +281,14 @@ class Runs:
         """Return runs with expired leases to the queue. Gives (returned, given up for good)."""
         async with connection(self._pool) as conn:
             returned = [row["run_id"] for row in await _all(conn, "reap", {"max_attempts": max_attempts})]
-            async with conn.transaction():
-                poison = await _all(conn, "reap_poison", {"max_attempts": max_attempts})
-                for row in poison:
-                    reason = {
-                        "error": "WorkerDied",
-                        "message": f"the worker executing this run died {row['attempt']} times (last: {row['worker']}); not tried again",
-                    }
-                    await conn.execute(
-                        SQL["finish"],
-                        {
-                            "run_id": row["run_id"],
-                            "epoch": row["epoch"],
-                            "status": "error",
-                            "thread_status": "error",
-                            "values": None,
-                            "interrupts": Jsonb({}),
-                            "error": Jsonb(reason),
-                        },
-                    )
-        return returned, [row["run_id"] for row in poison]
+            poisoned = await _all(conn, "poisoned", {"max_attempts": max_attempts})
+        given_up = [row["run_id"] for row in poisoned if await self._give_up(_run(row), row["worker"])]
+        return returned, given_up
+
+    async def _give_up(self, run: Run, worker: str) -> bool:
+        message = f"the worker executing this run died {run.attempt} times (last: {worker}); not tried again"
+        error = {"error": "WorkerDied", "message": message}
+        return await self.finish(run, "error", thread_status="error", values=None, interrupts={}, error=error, if_expired=True)
 
     async def reap_temporary(self, keep_seconds: float) -> int:
         """Remove threads of stateless runs that ended `keep_seconds` ago, with their checkpoints."""
@@ -336,6 +336,7 @@ def _run(row: DictRow) -> Run:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         error=row["error"],
+        cancel=row["cancel"],
     )
 
 

@@ -12,6 +12,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from freehold.core.caller import Caller
+from freehold.core.encode import to_json
 from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import new_id
 from freehold.storage import queries
@@ -38,6 +39,8 @@ class Thread:
     values: dict[str, Any] | None
     interrupts: dict[str, Any]
     error: dict[str, Any] | None
+    #: Made for a stateless run.
+    temporary: bool
     created_at: datetime
     updated_at: datetime
     state_updated_at: datetime
@@ -142,7 +145,7 @@ class Threads:
         arguments = {
             "thread_id": thread_id,
             "values": values.decode(),
-            "interrupts": Jsonb(interrupts),
+            "interrupts": to_json(interrupts).decode(),
             "interrupted": bool(interrupts),
             "metadata": Jsonb(metadata or {}),
             **asdict(caller),

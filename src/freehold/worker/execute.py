@@ -33,7 +33,7 @@ from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
 from freehold.telemetry.metrics import RUN_DURATION, RUNS, STEP_DURATION
 from freehold.worker.publish import EventWriter
-from freehold.worker.stream import Translator, interrupts_on_wire, values_on_wire
+from freehold.worker.stream import INTERRUPT, Translator, interrupts_on_wire
 
 log = logging.getLogger(__name__)
 
@@ -152,12 +152,15 @@ class RunExecution:
         """Stream the graph to its end and return the last root values."""
         request = self.run.request
         translator = Translator(request.stream_mode)
+        graph_input, resumed = await self._input(config, saver)
+        if resumed and await self._reached_breakpoint(graph):
+            return None  # to go on would be to pass it without anybody's leave
         values: Any = None
         step_began = time.monotonic()
         parts = cast(
             AsyncIterator[Any],
             graph.astream(
-                await self._input(config, saver),
+                graph_input,
                 config,
                 context=request.context,
                 stream_mode=cast(Any, translator.graph_modes),
@@ -187,16 +190,29 @@ class RunExecution:
         assistant = await self._needs.assistants.get(Caller(self.run.organisation, self.run.owner), self.run.assistant_id)
         return assistant.graph_id, assistant.config
 
-    async def _input(self, config: RunnableConfig, saver: Checkpointer) -> Any:
-        """What to start with; None to go on from the last checkpoint, where an earlier attempt of this run wrote it."""
+    async def _input(self, config: RunnableConfig, saver: Checkpointer) -> tuple[Any, bool]:
+        """What to start with; (None, True) to go on from the last checkpoint, where an earlier attempt of this run wrote it."""
         request = self.run.request
         if self.run.epoch > 1:
             latest = await saver.aget_tuple({"configurable": {"thread_id": str(self.run.thread_id), "checkpoint_ns": ""}})
             if latest and latest.metadata.get("run_id") == str(self.run.run_id):
                 config["configurable"].pop("checkpoint_id", None)
                 log.info("run %s goes on from its last checkpoint", self.run.run_id, extra={"action": "run_resumed"})
-                return None
-        return _command(request.command) if request.command is not None else request.input
+                return None, True
+        return (_command(request.command) if request.command is not None else request.input), False
+
+    async def _reached_breakpoint(self, graph: AnyGraph) -> bool:
+        """Whether the attempt before this one had come to a node of interrupt_before, or just left one of interrupt_after."""
+        before, after = self.run.request.interrupt_before, self.run.request.interrupt_after
+        if not before and not after:
+            return False
+        here = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
+        if here.next and (before == "*" or set(here.next) & set(before)):
+            return True
+        if not after or not here.next or not here.parent_config or (here.metadata or {}).get("source") != "loop":
+            return False
+        left = (await graph.aget_state(here.parent_config)).next
+        return after == "*" or bool(set(left) & set(after))
 
     async def _settle(self, graph: AnyGraph, values: Any) -> Ending:
         """Read the state only where the stream did not tell everything: after an interrupt, or when nothing was streamed."""
@@ -211,28 +227,35 @@ class RunExecution:
 
     async def _end(self, writer: EventWriter, ending: Ending) -> None:
         """Store the end with the epoch checked, then tell those who watch. In this order: what is announced is stored."""
-        if ending.error:
-            log.info("run %s ended: %s", self.run.run_id, ending.error, extra={"action": "run_failed"})
-        values = values_on_wire(ending.values)
-        stored = to_json({key: value for key, value in values.items() if key != "__interrupt__"}) if isinstance(values, dict) else None
-        if stored is None and values is not None:
-            stored = to_json(values)
         try:
-            won = await self._finish(ending, stored)
+            ending, values, won = await self._store(ending)
         except StorageUnavailable:
             log.error("the end of run %s could not be stored; it is executed again", self.run.run_id, extra={"action": "finish_failed"})
             return
         if not won:
             log.warning("run %s was taken by another worker before its end", self.run.run_id, extra={"action": "lease_lost"})
             return
+        if ending.error:
+            log.info("run %s ended: %s", self.run.run_id, ending.error, extra={"action": "run_failed"})
         RUNS.labels(self._graph, ending.status).inc()
         RUN_DURATION.labels(self._graph).observe(time.monotonic() - self._started_at)
         if ending.error:
             writer.emit("error", to_json(ending.error))
         interrupts = [item for items in (ending.interrupts or {}).values() for item in items]
         head = to_json({"status": ending.status, "error": ending.error, "interrupts": interrupts})
-        writer.end(head[:-1] + b',"values":' + (stored or b"null") + b"}")
+        writer.end(head[:-1] + b',"values":' + (values or b"null") + b"}")
         await self._needs.events.wake_workers()
+
+    async def _store(self, ending: Ending) -> tuple[Ending, bytes | None, bool]:
+        """The ending as it was stored, its values as JSON, and whether the claim still held."""
+        try:
+            values = _stored_values(ending.values)
+            return ending, values, await self._finish(ending, values)
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a result no JSON or table can hold is the run's failure, not the worker's
+            failed = _failed(error)
+            return failed, None, await self._finish(failed, None)
 
     async def _finish(self, ending: Ending, values: bytes | None) -> bool:
         """Patient with a database that restarts: the run is done, only its end is not written yet."""
@@ -267,7 +290,7 @@ class RunExecution:
     async def _after_setback(self, error: Exception) -> None:
         if isinstance(error, LeaseLost) or self._lost:
             log.warning("run %s is held by another worker now; stopped", self.run.run_id, extra={"action": "lease_lost"})
-        elif isinstance(error, GraphDrained):
+        elif isinstance(error, GraphDrained):  # a cancellation asked for meanwhile stays on the run and is seen by the next claim
             await self._needs.runs.release(self.run)
             await self._needs.events.wake_workers()
         else:
@@ -288,7 +311,7 @@ class RunExecution:
                 graph = bare.copy(update={"checkpointer": create_checkpointer(self._needs.pool)})
                 snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
                 values, paused = snapshot.values or None, bool(snapshot.next)
-        except FreeholdError as error:
+        except Exception as error:  # noqa: BLE001 - users' graphs raise anything; the run is cancelled all the same
             log.warning("state of cancelled run %s cannot be read: %s", self.run.run_id, error, extra={"action": "state_unread"})
         return Ending("interrupted", "interrupted" if paused else "idle", values)
 
@@ -298,10 +321,30 @@ class RunExecution:
         return Ending("timeout", "error", error={"error": "TimeoutError", "message": message})
 
 
+def _stored_values(values: Any) -> bytes | None:
+    """Final values as the thread keeps them; interrupts are kept beside them."""
+    if isinstance(values, dict):
+        values = {key: value for key, value in values.items() if key != INTERRUPT}
+    return None if values is None else to_json(values)
+
+
+class RunUser(dict[str, Any]):
+    """The user a run acts for, as graphs read it on LangGraph's servers: `user["identity"]` and `user.identity`."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(identity=owner, display_name=owner, is_authenticated=True, permissions=[])
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
 def run_config(run: Run, graph_id: str, defaults: Mapping[str, Any]) -> RunnableConfig:
     """The config a graph sees: assistant's, then client's, then ours, which nobody can override.
 
-    Keys that begin with two underscores belong to LangGraph and are dropped from what clients send.
+    Keys that say who somebody is, and LangGraph's own (two underscores), are dropped from what clients send.
     """
     asked = run.request.config
     ids = {"run_id": str(run.run_id), "thread_id": str(run.thread_id), "graph_id": graph_id, "assistant_id": str(run.assistant_id)}
@@ -316,6 +359,7 @@ def run_config(run: Run, graph_id: str, defaults: Mapping[str, Any]) -> Runnable
         **ids,
         "user_id": run.owner,
         "langgraph_auth_user_id": run.owner,
+        "langgraph_auth_user": RunUser(run.owner),
         "freehold_organisation": run.organisation,
         "freehold_owner": run.owner,
     }
@@ -335,7 +379,8 @@ def _client_keys(configurable: Any) -> dict[str, Any]:
     reserved = {"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"}
     if not isinstance(configurable, Mapping):
         return {}
-    kept = {key: value for key, value in configurable.items() if not key.startswith("__") and key not in reserved}
+    ours = ("__", "langgraph_auth", "freehold_")
+    kept = {key: value for key, value in configurable.items() if not key.startswith(ours) and key not in reserved}
     if isinstance(configurable.get("checkpoint_id"), str):
         kept["checkpoint_id"] = configurable["checkpoint_id"]
     return kept
@@ -357,7 +402,7 @@ def _nodes(asked: tuple[str, ...] | Literal["*"]) -> Any:
 
 
 def _may_be_paused(values: Any, run: Run) -> bool:
-    return bool(run.request.interrupt_before or run.request.interrupt_after) or (isinstance(values, dict) and "__interrupt__" in values)
+    return bool(run.request.interrupt_before or run.request.interrupt_after) or (isinstance(values, dict) and INTERRUPT in values)
 
 
 def _failed(error: Exception) -> Ending:

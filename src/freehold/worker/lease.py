@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -28,6 +29,15 @@ log = logging.getLogger(__name__)
 
 #: A loop that has not turned for this long is reported with its stack.
 STALL_SECONDS = 1.0
+
+#: A server that fell silent is noticed in seconds, before the leases run out.
+_IMPATIENT: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 3,
+    "keepalives_interval": 1,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 5000,  # milliseconds
+}
 
 
 @dataclass(frozen=True)
@@ -91,7 +101,7 @@ class LeaseKeeper:
                 continue
             try:
                 if connection is None or connection.closed:
-                    connection = psycopg.connect(self._url, **connection_options("freehold-leases"))
+                    connection = psycopg.connect(self._url, **connection_options("freehold-leases"), **_IMPATIENT)
                 self._renew(connection, held)
             except psycopg.Error as error:
                 log.warning("leases could not be renewed, trying again: %s", error, extra={"action": "lease_renew_failed"})

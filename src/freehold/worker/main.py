@@ -87,6 +87,8 @@ class Worker:
 
     def _start(self, run: Run, leases: LeaseKeeper) -> None:
         execution = RunExecution(run, self._needs)
+        if run.cancel:  # asked for while nobody held it
+            execution.cancel(run.cancel)
         leases.hold(run, on_lost=execution.lose, on_cancel=execution.cancel)
         task = asyncio.create_task(self._execute(execution, leases), name=f"execution-{run.run_id}")
         self._executions[task] = execution
@@ -136,6 +138,10 @@ class Worker:
                 if sweep % 20 == 0:
                     await self._needs.runs.reap_temporary(KEEP_TEMPORARY_SECONDS)
             except StorageUnavailable:
+                continue
+            except Exception:
+                # The top of a loop that must not end while the worker lives: nobody else may be there to reap.
+                log.exception("reaping failed; it is tried again", extra={"action": "reap_failed"})
                 continue
             sweep += 1
             if returned or given_up:

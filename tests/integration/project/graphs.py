@@ -4,9 +4,12 @@ import asyncio
 import operator
 import os
 import time
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, TypedDict
 
+from langchain_core.messages import HumanMessage
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
@@ -67,6 +70,23 @@ async def remember(state: State, runtime: Runtime) -> State:
     return {"steps": [f"seen {count} times"]}
 
 
+async def ask_richly(state: State) -> State:
+    return {
+        "steps": [str(interrupt({"when": datetime(2030, 1, 1, tzinfo=UTC), "message": HumanMessage("nul\0here"), "price": Decimal("1.5")}))]
+    }
+
+
+class Unstorable:
+    """Something no JSON has a form for and that resists being shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("cannot be shown")
+
+
+async def leave_unstorable(state: State) -> State:
+    return {"steps": [Unstorable()]}
+
+
 async def broken(state: State) -> State:
     raise ValueError("this node always fails")
 
@@ -86,5 +106,7 @@ steps = _chain(first, slow, last).compile()
 ticks = _chain(first, ticking, last).compile()
 blocks = _chain(first, blocking, last).compile()
 remembers = _chain(remember).compile()
+asks_richly = _chain(ask_richly).compile()
+unstorable = _chain(leave_unstorable).compile()
 asks = _chain(first, ask, last).compile()
 fails = _chain(first, broken).compile()

@@ -12,6 +12,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, InvalidRequest, LeaseLost, NotFound
 from freehold.core.run import Run, RunRequest
+from freehold.storage import queries
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
@@ -78,6 +79,13 @@ async def test_a_thread_never_has_two_running_however_many_workers_ask(runs: Run
 async def test_a_delayed_run_is_not_claimed_before_its_time(runs: Runs) -> None:
     await accept(runs, after_seconds=60)
     assert await runs.claim("w", 10) is None
+
+
+async def test_a_delayed_run_does_not_hold_up_the_thread(runs: Runs, thread: UUID) -> None:
+    await accept(runs, thread, after_seconds=3600)
+    later = await accept(runs, thread)
+    claimed = await runs.claim("w", 10)
+    assert claimed and claimed.run_id == later.run_id
 
 
 async def test_runs_accepted_together_with_reject_let_exactly_one_through(runs: Runs, thread: UUID) -> None:
@@ -188,6 +196,33 @@ async def test_threads_of_stateless_runs_go_some_time_after_their_end(runs: Runs
     assert await runs.reap_temporary(0) == 1
     with pytest.raises(NotFound):
         await Threads(pool).get(ANNA, run.thread_id)
+
+
+async def test_a_thread_somebody_goes_on_with_is_not_temporary_any_more(runs: Runs, pool: Pool) -> None:
+    first = (await runs.accept(ANNA, Target(ASSISTANT, "agent", temporary=True), RunRequest())).run
+    claimed = await runs.claim("w", 10)
+    assert claimed
+    await runs.finish(claimed, "success", thread_status="idle", values=b"{}", interrupts={})
+    await accept(runs, first.thread_id)
+    assert await runs.reap_temporary(0) == 0
+
+
+async def test_a_temporary_thread_goes_even_where_its_run_was_deleted(runs: Runs) -> None:
+    run = (await runs.accept(ANNA, Target(ASSISTANT, "agent", temporary=True), RunRequest())).run
+    await runs.cancel(ANNA, run.thread_id, run.run_id, "rollback")
+    assert await runs.reap_temporary(0) == 1
+
+
+async def test_a_locked_run_is_told_as_held_and_does_not_stop_the_renewal_of_others(runs: Runs, pool: Pool) -> None:
+    held = [await accept(runs) for _ in range(2)]
+    claimed = [await runs.claim("w", 10) for _ in held]
+    arguments = {"lease_seconds": 100, "run_ids": [run.run_id for run in claimed if run], "epochs": [1, 1]}
+    async with pool.connection() as locker, locker.transaction(), pool.connection() as conn:
+        await locker.execute("SELECT FROM runs WHERE run_id = %s FOR UPDATE", (held[0].run_id,))
+        rows = await (await conn.execute(queries.load("runs")["renew"], arguments)).fetchall()
+        assert {row["run_id"] for row in rows} == {run.run_id for run in held}
+        long = await (await conn.execute("SELECT run_id FROM runs WHERE lease_until > now() + interval '50 s'")).fetchall()
+        assert [row["run_id"] for row in long] == [held[1].run_id]
 
 
 async def test_an_active_run_cannot_be_deleted(runs: Runs, thread: UUID) -> None:

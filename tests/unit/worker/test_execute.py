@@ -42,6 +42,13 @@ def test_nobody_can_set_who_and_where_a_run_is(key: str) -> None:
     assert forged["metadata"]["run_id"] == str(RUN)
 
 
+def test_a_client_cannot_forge_the_user_that_graphs_trust() -> None:
+    forged = {"langgraph_auth_user": {"identity": "admin"}, "langgraph_auth_permissions": ["*"], "freehold_anything": 1}
+    configurable = run_config(run(config={"configurable": forged}), "agent", {})["configurable"]
+    assert configurable["langgraph_auth_user"]["identity"] == configurable["langgraph_auth_user"].identity == "anna"
+    assert not {"langgraph_auth_permissions", "freehold_anything"} & configurable.keys()
+
+
 def test_langgraphs_own_keys_are_dropped_from_what_clients_send() -> None:
     config = run_config(run(config={"configurable": {"__pregel_checkpointer": "x", "checkpoint_map": {}}}), "agent", {})
     assert not [key for key in config["configurable"] if key.startswith("__") or key == "checkpoint_map"]

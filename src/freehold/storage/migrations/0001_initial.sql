@@ -27,11 +27,13 @@ CREATE TABLE threads (
   "values"          jsonb,
   interrupts        jsonb NOT NULL DEFAULT '{}',
   error             jsonb,
+  temporary         boolean NOT NULL DEFAULT false,  -- made for a stateless run: goes some time after it ended
   created_at        timestamptz NOT NULL DEFAULT now(),
   updated_at        timestamptz NOT NULL DEFAULT now(),
   state_updated_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX threads_by_owner ON threads (organisation, owner, updated_at DESC);
+CREATE INDEX threads_temporary ON threads (updated_at) WHERE temporary;
 CREATE INDEX threads_by_metadata ON threads USING gin (metadata jsonb_path_ops);
 
 CREATE TABLE runs (
@@ -46,7 +48,6 @@ CREATE TABLE runs (
   request             jsonb NOT NULL,
   metadata            jsonb NOT NULL DEFAULT '{}',
   multitask_strategy  text NOT NULL DEFAULT 'enqueue' CHECK (multitask_strategy IN ('enqueue', 'reject', 'interrupt', 'rollback')),
-  temporary_thread    boolean NOT NULL DEFAULT false,       -- stateless: the thread goes when the run ends
   available_at        timestamptz NOT NULL DEFAULT now(),   -- not claimed before (after_seconds, retry back-off)
   epoch               integer NOT NULL DEFAULT 0,           -- rises with every claim: the fence
   attempt             integer NOT NULL DEFAULT 0,

@@ -1,7 +1,7 @@
 -- enqueue: accept a run on an existing thread of the caller; the thread row lock orders runs of one thread
 WITH thread AS (
   UPDATE threads
-     SET status = 'busy', updated_at = now(),
+     SET status = 'busy', updated_at = now(), temporary = false,  -- somebody goes on with it
          metadata = metadata || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text)
    WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
   RETURNING thread_id, metadata
@@ -14,15 +14,14 @@ RETURNING *
 
 -- enqueue_stateless: accept a run on a thread made for it
 WITH thread AS (
-  INSERT INTO threads (thread_id, organisation, owner, status, metadata)
-  VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy',
+  INSERT INTO threads (thread_id, organisation, owner, status, temporary, metadata)
+  VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy', %(temporary)s,
           jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text))
   RETURNING thread_id
 )
-INSERT INTO runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at,
-                  temporary_thread)
+INSERT INTO runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at)
 SELECT %(run_id)s, thread_id, %(assistant_id)s, %(organisation)s, %(owner)s, %(request)s, %(metadata)s, %(multitask_strategy)s,
-       now() + make_interval(secs => %(after_seconds)s), %(temporary_thread)s
+       now() + make_interval(secs => %(after_seconds)s)
   FROM thread
 RETURNING *
 
@@ -61,22 +60,30 @@ UPDATE runs
             AND NOT EXISTS (SELECT FROM runs other
                              WHERE other.thread_id = candidate.thread_id AND other.run_id <> candidate.run_id
                                AND (other.status = 'running'
-                                    OR other.status = 'pending' AND other.queue_position < candidate.queue_position))
+                                    OR other.status = 'pending' AND other.queue_position < candidate.queue_position
+                                       -- one that was delayed on purpose holds nobody up; one that has begun keeps its place
+                                       AND (other.available_at <= now() OR other.epoch > 0)))
           ORDER BY candidate.queue_position
           LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING *
 
--- renew: extend the leases a worker holds; what comes back is still held, with what was asked of it
-UPDATE runs SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
-  FROM unnest(%(run_ids)s::uuid[], %(epochs)s::integer[]) AS held (held_run, held_epoch)
- WHERE run_id = held_run AND epoch = held_epoch AND status = 'running'
-RETURNING run_id, cancel
+-- renew: extend the leases a worker holds; what comes back is still held, with what was asked of it. A row that another
+-- transaction has locked is skipped and told as held: waiting for it would let all other leases run out.
+WITH held AS (
+  SELECT run_id, cancel FROM runs JOIN unnest(%(run_ids)s::uuid[], %(epochs)s::integer[]) AS mine (held_run, held_epoch)
+      ON run_id = held_run AND epoch = held_epoch AND status = 'running'
+), renewed AS (
+  UPDATE runs SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
+   WHERE run_id IN (SELECT run_id FROM runs WHERE run_id IN (SELECT run_id FROM held) AND status = 'running'
+                       FOR NO KEY UPDATE SKIP LOCKED)
+)
+SELECT run_id, cancel FROM held
 
 -- finish: end a run, with the epoch checked, and set its thread to what the run left
 WITH done AS (
   UPDATE runs
      SET status = %(status)s, error = %(error)s, lease_until = NULL, updated_at = now()
-   WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running'
+   WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running' AND (NOT %(if_expired)s OR lease_until < now())
   RETURNING thread_id, run_id
 )
 UPDATE threads
@@ -95,9 +102,9 @@ UPDATE runs
  WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running'
 RETURNING run_id
 
--- postpone: give a run back after a failure that is not its own (database or model away), to be tried again later
+-- postpone: give a run back because the database went away under it, to be tried again later; not counted as an attempt
 UPDATE runs
-   SET status = 'pending', worker = NULL, lease_until = NULL, updated_at = now(),
+   SET status = 'pending', attempt = attempt - 1, worker = NULL, lease_until = NULL, updated_at = now(),
        available_at = now() + make_interval(secs => %(seconds)s)
  WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running'
 RETURNING run_id
@@ -108,17 +115,16 @@ UPDATE runs
  WHERE status = 'running' AND lease_until < now() AND attempt < %(max_attempts)s
 RETURNING run_id
 
--- reap_poison: runs whose worker died too often
-SELECT run_id, thread_id, epoch, attempt, worker FROM runs
- WHERE status = 'running' AND lease_until < now() AND attempt >= %(max_attempts)s
- ORDER BY thread_id FOR NO KEY UPDATE SKIP LOCKED
+-- poisoned: runs whose worker died too often
+SELECT * FROM runs WHERE status = 'running' AND lease_until < now() AND attempt >= %(max_attempts)s
 
 -- reap_temporary: threads of stateless runs that ended a while ago
 DELETE FROM threads
- WHERE thread_id IN (SELECT thread_id FROM runs
-                      WHERE temporary_thread AND status NOT IN ('pending', 'running')
-                        AND updated_at < now() - make_interval(secs => %(keep_seconds)s)
-                      LIMIT 500)
+ WHERE thread_id IN (SELECT thread_id FROM threads candidate
+                      WHERE temporary AND updated_at < now() - make_interval(secs => %(keep_seconds)s)
+                        AND NOT EXISTS (SELECT FROM runs WHERE runs.thread_id = candidate.thread_id
+                                           AND runs.status IN ('pending', 'running'))
+                      LIMIT 500 FOR UPDATE SKIP LOCKED)
 RETURNING thread_id
 
 -- cancel_pending: end a run that has not started
