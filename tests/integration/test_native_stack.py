@@ -227,7 +227,8 @@ def test_services_that_were_killed_come_back_and_status_says_so(folder: Folder) 
     assert "restarted once: it was ended by SIGKILL" in folder.run("status").stdout
 
 
-def test_ctrl_c_in_the_foreground_ends_everything_in_order(folder: Folder) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_the_foreground_ends_everything_in_order(folder: Folder, number: signal.Signals) -> None:
     running = subprocess.Popen(folder.command("up"), cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert running.stdout is not None
     lines = []
@@ -236,7 +237,7 @@ def test_ctrl_c_in_the_foreground_ends_everything_in_order(folder: Folder) -> No
         if "Ctrl-C ends it" in line:
             break
     pids = folder.pids()
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     rest, _ = running.communicate()
     assert running.returncode == 0, lines
     assert "all services have ended" in rest
@@ -291,7 +292,8 @@ def test_a_host_beyond_loopback_makes_a_key_and_shows_it_once(folder: Folder) ->
     assert again["api_key"] is None
 
 
-def test_ctrl_c_while_fetching_leaves_nothing_and_says_so(folder: Folder) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_while_fetching_leaves_nothing_and_says_so(folder: Folder, number: signal.Signals) -> None:
     with socket.socket() as silent:  # a model hub that takes the connection and says nothing
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -299,7 +301,7 @@ def test_ctrl_c_while_fetching_leaves_nothing_and_says_so(folder: Folder) -> Non
         command = folder.command("up", "--detach")
         running = subprocess.Popen(command, cwd=folder.path, env={**os.environ, **environ}, stderr=subprocess.PIPE, text=True)
         with silent.accept()[0]:
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
             _, error = running.communicate()
     assert running.returncode == 130
     assert "nothing was left running" in error

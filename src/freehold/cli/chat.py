@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from typing import Annotated
 from uuid import uuid4
@@ -26,6 +27,8 @@ def chat(
         raise InvalidRequest("chat needs a terminal", hint='use `freehold ask "…" --thread NAME` in scripts')
     import readline  # noqa: F401 - importing it gives input() line editing and history
 
+    for number in (signal.SIGTERM, signal.SIGHUP):  # here Ctrl-C only stops an answer, and these shall end the program
+        signal.signal(number, signal.SIG_DFL)
     target = talk.server(server)
     output.say(output.paint(_HELP, "2"))
     current = thread or str(uuid4())

@@ -8,6 +8,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -104,7 +105,17 @@ def overview(context: typer.Context) -> None:
 
 def run() -> None:
     """Entry point of the `freehold` program."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # under nohup the second is ignored, and stays so
+            signal.signal(number, _like_ctrl_c)
     sys.exit(main(sys.argv[1:]))
+
+
+def _like_ctrl_c(number: int, frame: object) -> None:
+    """A closed terminal and `kill` end what runs in order, as Ctrl-C does: no download or half-started stack is left behind."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's shell starts programs in the background
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def main(arguments: list[str]) -> int:
