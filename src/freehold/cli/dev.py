@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,9 @@ _WATCHED = frozenset({".py", ".json", ".toml", ".env", ".sql", ".md", ".txt", ".
 
 #: Never watched: our own state and what tools write.
 _IGNORED = frozenset({".freehold", ".git", ".venv", "venv", "__pycache__", "node_modules", ".mypy_cache", ".ruff_cache", ".pytest_cache"})
+
+#: The services that hold the project's code.
+_SERVING = ("worker", "server")
 
 
 async def dev(
@@ -102,16 +106,24 @@ async def _reload_on_change(home: Home, folder: Path) -> None:
     from freehold.control import client
     from freehold.control.protocol import socket_path
 
-    async for changes in awatch(folder, watch_filter=lambda _, path: _matters(Path(path), folder)):
+    own = (home.path, paths.cache())
+    async for changes in awatch(folder, watch_filter=lambda _, path: _matters(Path(path), folder, own)):
         names = sorted({Path(path).name for _, path in changes})
         output.say(f"changed: {', '.join(names[:3])}{' …' if len(names) > 3 else ''}; reloading")
-        try:
-            for service in ("worker", "server"):
-                await client.restart(socket_path(paths.runtime(home.path)), service)
-        except FreeholdError as error:
-            output.show_error(error, json=False)
+        socket = socket_path(paths.runtime(home.path))
+        for problem in await asyncio.gather(*(client.restart(socket, name) for name in _SERVING), return_exceptions=True):
+            if isinstance(problem, FreeholdError):
+                output.show_error(problem, json=False)
+            elif problem:
+                raise problem
 
 
-def _matters(path: Path, folder: Path) -> bool:
-    inside = path.relative_to(folder.absolute()) if path.is_absolute() and path.is_relative_to(folder.absolute()) else path
-    return path.suffix in _WATCHED and not _IGNORED.intersection(inside.parts)
+def _matters(path: Path, folder: Path, own: Collection[Path]) -> bool:
+    """Args:
+    folder: what is watched.
+    own: folders we write in ourselves, whatever their names; a reload for those would never end.
+    """
+    if path.suffix not in _WATCHED or any(path.resolve().is_relative_to(place.resolve()) for place in own):
+        return False
+    inside = path.relative_to(folder.absolute()) if path.is_relative_to(folder.absolute()) else path
+    return not _IGNORED.intersection(inside.parts)

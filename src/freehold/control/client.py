@@ -8,6 +8,9 @@ from pathlib import Path
 from freehold.control.protocol import MAX_LINE, REPLY, REQUEST, AskRestart, AskStatus, AskStop, Refused, Reply, Request, StackStatus
 from freehold.core.errors import Conflict, Incompatible, TimedOut, Unhealthy
 
+#: A worker first finishes what it can within the grace time it was set, a database writes everything to disk.
+_RESTART_SECONDS = 600
+
 
 async def status(socket: Path) -> StackStatus:
     """How everything is.
@@ -27,12 +30,12 @@ async def stop(socket: Path) -> None:
 
 
 async def restart(socket: Path, service: str) -> None:
-    """Ask for a restart of one service.
+    """Ask for a restart of one service; returns once what ran has ended.
 
     Raises:
         Conflict: there is no such service, or the stack is stopping.
     """
-    await ask(socket, AskRestart(service))
+    await ask(socket, AskRestart(service), timeout_seconds=_RESTART_SECONDS)
 
 
 async def ask(socket: Path, request: Request, *, timeout_seconds: float = 10) -> Reply:
