@@ -147,6 +147,9 @@ class Keeper:
                 return
             self._become("failed", str(error))
             log.error("%s: %s", self.process.name, error)
+        except Exception as error:  # top of a service's life: the others go on, and a stop stays possible
+            self._become("failed", f"{type(error).__name__}: {error}")
+            log.error("%s", self.process.name, exc_info=True)
 
     async def _wait_for_needs(self) -> None:
         for need in self.needs:
@@ -192,7 +195,7 @@ class Keeper:
                 return
             self.restarts += 1
             self._become("restarting", str(ending))
-            await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1)))
+            await asyncio.sleep(_pause(failures))
 
     def _is_ending(self) -> bool:
         """Asked anew after each wait."""
@@ -210,13 +213,21 @@ class Keeper:
             code = await running.wait()
         finally:
             watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+            await asyncio.gather(watch, return_exceptions=True)  # it said itself what was wrong
             self._running = self.child = None
             _kill_group(running.pid)
         return self._ending(code, self._late), self.state in ("healthy", "unhealthy")
 
     async def _watch(self, running: asyncio.subprocess.Process) -> None:
+        """Stay with it until it ends. One that cannot be watched is ended: nobody would see it hang."""
+        try:
+            await self._keep_asking(running)
+        except Exception as error:
+            log.error("%s cannot be watched", self.process.name, exc_info=True)
+            self._late = f"it cannot be watched: {error}"
+            await self._end(running)
+
+    async def _keep_asking(self, running: asyncio.subprocess.Process) -> None:
         """Ask how it is until it ends; a start that takes too long is ended here."""
         if self.process.kind == "task" or self.process.health is None:
             return
@@ -227,7 +238,7 @@ class Keeper:
         failed = 0
         while True:
             await asyncio.sleep(self.process.health.interval_seconds)
-            logs.rotate_if_large(self.log_file)
+            self._rotate()
             complaint = await health.ask(self.process.health)
             failed = failed + 1 if complaint else 0
             if self._stopping:
@@ -297,6 +308,12 @@ class Keeper:
                 running.kill()
             await running.wait()
 
+    def _rotate(self) -> None:
+        try:
+            logs.rotate_if_large(self.log_file)
+        except OSError as error:  # a full disk must not end what runs
+            log.error("the log of %s could not be rotated: %s", self.process.name, error)
+
     def _ending(self, code: int, late: str | None = None) -> Ending:
         return Ending(code, logs.last_line(self.log_file, since=self._log_start), late)
 
@@ -307,6 +324,11 @@ class Keeper:
         self.state, self.why = state, why
         if state in GOOD:
             self.why = None
+
+
+def _pause(failures: int) -> float:
+    """Seconds before the next start. The exponent is bounded: a service may fail for weeks, and a float holds 2**1023 at most."""
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 16))
 
 
 def _signal_name(number: int) -> str:

@@ -81,6 +81,18 @@ async def test_pauses_between_restarts_double(home: Home, keep: Keep, monkeypatc
     assert pauses == [0.5, 1.0, 2.0, 4.0]
 
 
+def test_a_service_that_fails_for_weeks_is_tried_every_half_minute() -> None:
+    assert module._pause(5000) == 30.0
+
+
+async def test_a_fault_of_our_own_fails_the_service_and_it_can_still_be_stopped(home: Home, keep: Keep) -> None:
+    faulty = keep(dataclasses.replace(server("a", home.path), stop_signal="SIGNOTHING"))
+    await until(lambda: faulty.state == "failed")
+    assert "SIGNOTHING" in str(faulty.why)
+    await faulty.stop()
+    assert faulty.state == "failed"
+
+
 async def test_a_start_that_takes_too_long_is_ended_and_says_what_was_missing(
     home: Home, keep: Keep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
