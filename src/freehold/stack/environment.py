@@ -16,6 +16,12 @@ def role_url(role: str) -> str:
     return f"postgresql://freehold_{role}:${{secret:postgres_{role}}}@/{DATABASE}?host=${{sockets:postgres}}"
 
 
+def model_server_url(settings: Settings) -> str:
+    """Where the model server that we start is reached from this machine, e.g. `http://[::1]:8000`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.model.host, settings.model.host)  # noqa: S104 - mapping, not binding
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.model.port}"
+
+
 def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
     """Variables that server, worker and migration all get."""
     return {
@@ -47,5 +53,4 @@ def _model(settings: Settings) -> Mapping[str, str]:
     if settings.model.base_url:
         key = {"OPENAI_API_KEY": "${secret:endpoint_key}"} if settings.model.api_key else {}
         return {"OPENAI_BASE_URL": settings.model.base_url, **key}
-    host = "127.0.0.1" if settings.model.host in {"0.0.0.0", "::"} else settings.model.host  # noqa: S104 - mapping, not binding
-    return {"OPENAI_BASE_URL": f"http://{host}:{settings.model.port}/v1", "OPENAI_API_KEY": "${secret:model_key}"}
+    return {"OPENAI_BASE_URL": f"{model_server_url(settings)}/v1", "OPENAI_API_KEY": "${secret:model_key}"}

@@ -159,3 +159,23 @@ def test_what_cannot_run_is_said_before_anything_starts(
 ) -> None:
     with pytest.raises(kind, match=message):
         planned(tree, machine)
+
+
+@pytest.mark.parametrize("machine", [CPU, GPU], ids=["llama.cpp", "vLLM"])
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("fd00::7", "http://[fd00::7]:8000"),
+    ],
+)
+def test_the_model_server_is_reached_where_it_listens(machine: Machine, host: str, url: str) -> None:
+    stack = planned({"model": {"host": host}}, machine)
+    model, server = stack.service("model"), stack.service("server")
+    assert model is not None
+    assert model.health is not None
+    assert server is not None
+    assert (model.health.target, server.env["OPENAI_BASE_URL"]) == (f"{url}/health", f"{url}/v1")

@@ -7,6 +7,7 @@ from pathlib import Path
 from freehold.config.settings import Settings
 from freehold.models.engines import LLAMA_CPP_KEY_VARIABLE, llama_cpp_arguments
 from freehold.stack.engine import Engine
+from freehold.stack.environment import model_server_url
 from freehold.stack.service import Health, Port, Service
 
 
@@ -28,11 +29,7 @@ def service(settings: Settings, engine: Engine) -> Service:
         args=args,
         env={LLAMA_CPP_KEY_VARIABLE: "${secret:model_key}"},
         ports=(Port(wanted.port, wanted.host, "model.port", "--model-port"),),
-        health=Health("http", f"http://{_reachable(wanted.host)}:{wanted.port}/health", start_seconds=300),
+        health=Health("http", f"{model_server_url(settings)}/health", start_seconds=300),
         grace_seconds=10,
         about=f"llama.cpp: {engine.entry.title}",
     )
-
-
-def _reachable(host: str) -> str:
-    return "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - mapping, not binding

@@ -7,6 +7,7 @@ from pathlib import Path
 from freehold.config.settings import Settings
 from freehold.models.engines import VLLM_ENVIRONMENT, VLLM_KEY_VARIABLE, VLLM_SHUTDOWN_SECONDS, vllm_arguments
 from freehold.stack.engine import Engine
+from freehold.stack.environment import model_server_url
 from freehold.stack.service import Health, Port, Service
 
 
@@ -23,7 +24,7 @@ def service(settings: Settings, engine: Engine) -> Service:
         env={**VLLM_ENVIRONMENT, VLLM_KEY_VARIABLE: "${secret:model_key}"},
         ports=(Port(wanted.port, wanted.host, "model.port", "--model-port"),),
         # Loading, compiling and warming up a large model takes minutes.
-        health=Health("http", f"http://{wanted.host}:{wanted.port}/health", start_seconds=1200),
+        health=Health("http", f"{model_server_url(settings)}/health", start_seconds=1200),
         grace_seconds=VLLM_SHUTDOWN_SECONDS + 10,
         about=f"vLLM: {engine.entry.title}",
     )

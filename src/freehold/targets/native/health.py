@@ -27,6 +27,8 @@ async def ask(health: Health) -> str | None:
         return f"no answer within {PATIENCE:.0f} s"
     except (OSError, asyncio.IncompleteReadError) as error:
         return "does not listen yet" if isinstance(error, (FileNotFoundError, ConnectionRefusedError)) else f"does not answer ({error})"
+    except Exception as error:  # noqa: BLE001 - whatever a probe trips over is an answer; raised, it would end the watching
+        return f"cannot be asked ({type(error).__name__}: {error})"
 
 
 async def _http(url: str) -> str | None:

@@ -51,6 +51,15 @@ async def test_nobody_listening_is_not_well() -> None:
     assert await health.ask(Health("valkey", "/nowhere/valkey.sock")) == "does not listen yet"
 
 
+async def test_an_address_that_makes_no_sense_is_a_complaint_and_no_crash() -> None:
+    assert "cannot be asked (ValueError" in str(await health.ask(Health("http", "http://fd00::1:8000/health")))
+
+
+async def test_an_ipv6_address_is_asked() -> None:
+    async with await asyncio.start_server(saying(b"HTTP/1.1 200 OK\r\n\r\n"), "::1", 0) as server:
+        assert await health.ask(Health("http", f"http://[::1]:{server.sockets[0].getsockname()[1]}/health")) is None
+
+
 async def test_a_service_that_takes_the_connection_and_is_silent_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "PATIENCE", 0.1)
     done = asyncio.Event()
