@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 from freehold.config import env
@@ -33,8 +32,20 @@ def identity(stack_home: Path) -> str:
 
 
 def runtime(stack_home: Path) -> Path:
-    """Folder for sockets: short, because a socket path has 107 bytes at most, and private (0700)."""
-    return Path(tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp") / f"freehold-{os.getuid()}-{identity(stack_home)}"  # noqa: S108 - made 0700 and checked by make_private
+    """Folder for sockets: short, because a socket path has 107 bytes at most, and private (0700).
+
+    The same from every shell of a user, whatever TMPDIR says there: `status` in one finds what `up` in another started.
+    """
+    return Path("/tmp") / f"freehold-{os.getuid()}-{identity(stack_home)}"  # noqa: S108 - made 0700 and checked by make_private
+
+
+def is_private(folder: Path) -> bool:
+    """Whether it is a real folder, no link, of this user, and nobody else may enter it."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 def make_private(folder: Path) -> Path:
@@ -46,8 +57,7 @@ def make_private(folder: Path) -> Path:
     try:
         folder.mkdir(mode=0o700, parents=False)
     except FileExistsError:
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        if not is_private(folder):
             raise ConfigError(
                 f"{folder} exists but is not a private folder of this user",
                 hint="remove it if nothing of yours is in it, then try again",

@@ -32,9 +32,15 @@ def test_two_stacks_have_two_identities(tmp_path: Path) -> None:
     assert paths.identity(tmp_path / "a") == paths.identity(tmp_path / "b" / ".." / "a")
 
 
-def test_a_socket_fits_however_deep_the_stack_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 40)))
+def test_a_socket_fits_however_deep_the_stack_lies(tmp_path: Path) -> None:
     assert len(str(paths.runtime(tmp_path / ("deep" * 40)) / "postgres" / ".s.PGSQL.5432")) < 107
+
+
+def test_the_folder_of_sockets_is_the_same_from_every_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = paths.runtime(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # what Python remembers of TMPDIR
+    assert paths.runtime(tmp_path) == before
 
 
 def test_a_private_folder_is_made_and_found_again(tmp_path: Path) -> None:
