@@ -6,11 +6,12 @@ import asyncio
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from freehold.config import env, paths
@@ -30,6 +31,9 @@ SUPERVISOR_SECONDS = 30.0
 
 #: Folders and files of a state folder that `reset` deletes; anything else in it is not ours.
 OWN_ENTRIES = ("native", "secrets", "logs", "metrics", "postgres", "postgres.new", "postgres.access", "valkey")
+
+#: The one file among the sockets.
+_POSTGRES_LOCK = ".s.PGSQL.5432.lock"
 
 
 def start(rendered: Rendered, home: Home, *, attached: bool) -> subprocess.Popen[bytes]:
@@ -105,7 +109,7 @@ def delete(home: Home) -> None:
         _delete(home.path / name)
     if os.getuid() == 0:
         _delete(arrange.system_folder(home))
-    _delete(paths.runtime(home.path))
+    _clear_runtime(paths.runtime(home.path))
     if home.path.exists() and not any(home.path.iterdir()):
         home.path.rmdir()
 
@@ -172,10 +176,16 @@ async def _stop_supervisor(home: Home, progress: Progress) -> list[str]:
 
 
 def _clear_runtime(runtime: Path) -> None:
-    """Sockets of servers that did not end by themselves; the folder is ours alone."""
-    if runtime.is_dir() and runtime.stat().st_uid == os.getuid():
-        for entry in runtime.iterdir():
-            entry.unlink()
+    """Remove the sockets of servers that did not end by themselves, then the folder, if it is ours alone and nothing else is in it.
+
+    Anybody can make a folder or a link of this name in /tmp, so what is not private is left alone.
+    """
+    if not paths.is_private(runtime):
+        return
+    for entry in runtime.iterdir():
+        if stat.S_ISSOCK(entry.lstat().st_mode) or entry.name == _POSTGRES_LOCK:
+            entry.unlink(missing_ok=True)
+    with suppress(OSError):
         runtime.rmdir()
 
 

@@ -1,0 +1,71 @@
+"""Starting, ending and deleting from outside: what is not ours stays as it is."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from freehold.config import paths
+from freehold.core.progress import Silent
+from freehold.targets.native import run
+from freehold.targets.native.home import Home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    home.create()
+    return home
+
+
+@pytest.fixture
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the folder of sockets of every stack would be; it is not made."""
+    with tempfile.TemporaryDirectory(prefix="fh-", dir="/tmp") as folder:
+        runtime = Path(folder) / "run"
+        monkeypatch.setattr(paths, "runtime", lambda _: runtime)
+        yield runtime
+
+
+def listen(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+@pytest.mark.parametrize("command", ["stop", "delete"])
+async def test_a_link_in_place_of_the_folder_of_sockets_is_not_followed(home: Home, runtime: Path, tmp_path: Path, command: str) -> None:
+    other = runtime.with_name("other")
+    other.mkdir(mode=0o700)
+    listen(other / "docker.sock")
+    runtime.symlink_to(other)
+    if command == "stop":
+        await run.stop(home, Silent())
+    else:
+        run.delete(home)
+    assert (other / "docker.sock").exists()
+
+
+async def test_a_folder_that_others_may_enter_is_not_cleared(home: Home, runtime: Path) -> None:
+    runtime.mkdir()
+    runtime.chmod(0o777)
+    listen(runtime / "control.sock")
+    await run.stop(home, Silent())
+    assert (runtime / "control.sock").exists()
+
+
+async def test_sockets_that_were_left_behind_go_and_what_is_not_ours_stays(home: Home, runtime: Path) -> None:
+    paths.make_private(runtime)
+    listen(runtime / ".s.PGSQL.5432")
+    (runtime / ".s.PGSQL.5432.lock").touch()
+    await run.stop(home, Silent())
+    assert not runtime.exists()
+    paths.make_private(runtime)
+    listen(runtime / "valkey.sock")
+    (runtime / "mine").mkdir()
+    (runtime / "notes").touch()
+    await run.stop(home, Silent())
+    assert {path.name for path in runtime.iterdir()} == {"mine", "notes"}
