@@ -97,8 +97,7 @@ async def stop(home: Home, progress: Progress) -> list[str]:
     if home.is_running():
         names = await _stop_supervisor(home, progress)
     names += await asyncio.to_thread(leftovers.end, leftovers.read(home.processes_file))
-    if home.processes_file.exists():
-        leftovers.write(home.processes_file, [])
+    home.processes_file.unlink(missing_ok=True)  # writing an empty list would fail on a full disk
     _clear_runtime(paths.runtime(home.path))
     return names
 

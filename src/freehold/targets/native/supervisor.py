@@ -54,7 +54,7 @@ class Supervisor:
             await self._stop.wait()
             log.info("stopping")
             await self._stop_all()
-        leftovers.write(self.home.processes_file, [])
+        self.home.processes_file.unlink(missing_ok=True)  # writing an empty list would fail on a full disk
         log.info("all services have ended")
 
     async def _stop_all(self) -> None:

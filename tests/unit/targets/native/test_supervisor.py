@@ -101,6 +101,21 @@ async def test_stopping_leaves_nothing_behind(home: Home) -> None:
     assert leftovers.read(home.processes_file) == []
 
 
+async def test_a_stack_whose_disk_is_full_ends_in_order(home: Home) -> None:
+    running = started(home, server("a", home.path))
+    await run.until_healthy(home, running, Silent())
+    home.processes_file.with_suffix(".new").mkdir()  # from now on the list of processes cannot be written
+    assert await run.stop(home, Silent()) == ["a"]
+    assert running.wait() == 0
+
+
+async def test_leftovers_on_a_full_disk_are_forgotten(home: Home) -> None:
+    leftovers.write(home.processes_file, [])
+    home.processes_file.with_suffix(".new").mkdir()
+    assert await run.stop(home, Silent()) == []
+    assert not home.processes_file.exists()
+
+
 async def test_a_service_that_ignores_the_request_to_stop_is_killed_after_its_grace_time(home: Home) -> None:
     started(home, server("a", home.path, stubborn=True, grace_seconds=0.3))
     now = await run.until_healthy(home, None, Silent())
