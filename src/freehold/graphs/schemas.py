@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, NotRequired, Required, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from langgraph.pregel import Pregel
 from langgraph_sdk.schema import GraphSchema
@@ -78,15 +79,30 @@ def _context(graph: AnyGraph) -> dict[str, Any] | None:
 
 def _for_pydantic(schema: Any) -> Any:
     """Before Python 3.12 pydantic refuses a `typing.TypedDict`, which graphs commonly use; rebuild it as one it takes."""
-    if not is_typeddict(schema) or sys.version_info >= (3, 12):
-        return schema
-    hints = get_type_hints(schema, include_extras=True)
-    fields = {name: hint if name in schema.__required_keys__ else NotRequired[_bare(hint)] for name, hint in hints.items()}
-    return TypedDict(schema.__name__, fields)  # type: ignore[operator]
+    return schema if sys.version_info >= (3, 12) else _rebuilt(schema, {})
 
 
-def _bare(hint: Any) -> Any:
-    return get_args(hint)[0] if get_origin(hint) in {NotRequired, Required} else hint
+def _rebuilt(hint: Any, done: dict[Any, Any]) -> Any:
+    """The same type with every TypedDict in it rebuilt; `done` knows them already, since a type may be part of itself."""
+    if is_typeddict(hint):
+        return done[hint] if hint in done else _rebuilt_record(hint, done)
+    arguments = get_args(hint)
+    if get_origin(hint) is Annotated:  # its arguments may be anything, also what cannot be hashed
+        inner = _rebuilt(arguments[0], done)
+        return hint if inner is arguments[0] else Annotated.__class_getitem__((inner, *hint.__metadata__))
+    rebuilt = tuple(_rebuilt(argument, done) for argument in arguments)
+    if all(new is old for new, old in zip(rebuilt, arguments, strict=True)):
+        return hint
+    origin = Union if isinstance(hint, UnionType) else get_origin(hint)
+    return origin[rebuilt if len(rebuilt) > 1 else rebuilt[0]]
+
+
+def _rebuilt_record(schema: Any, done: dict[Any, Any]) -> Any:
+    new = done[schema] = TypedDict(schema.__name__, {})  # type: ignore[operator]
+    new.__doc__ = schema.__doc__
+    new.__required_keys__, new.__optional_keys__ = schema.__required_keys__, schema.__optional_keys__
+    new.__annotations__ = {name: _rebuilt(hint, done) for name, hint in get_type_hints(schema, include_extras=True).items()}
+    return new
 
 
 def _config(graph: AnyGraph) -> dict[str, Any]:

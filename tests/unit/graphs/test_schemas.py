@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, Required, TypedDict
 
 import pytest
 from langgraph.graph import END, START, StateGraph
@@ -35,6 +35,21 @@ class DataContext:
 
 class ModelState(BaseModel):
     count: int = 0
+
+
+class Source(TypedDict):
+    title: str
+    page: NotRequired[int]
+
+
+class Report(TypedDict, total=False):
+    sources: Required[Annotated[list[Source], operator.add]]
+    best: Source | None
+    by_name: dict[str, Source]
+
+
+class Tree(TypedDict):
+    children: list[Tree]
 
 
 class Unspeakable:
@@ -84,6 +99,19 @@ def test_a_context_may_be_any_kind_of_record(context: type) -> None:
 
 def test_a_state_may_be_a_pydantic_model() -> None:
     assert schemas("agent", compiled(ModelState))["state_schema"]["properties"]["count"]["type"] == "integer"
+
+
+@pytest.mark.parametrize("kind", ["input_schema", "output_schema", "state_schema", "context_schema"])
+def test_records_within_records_are_described(kind: str) -> None:
+    found: Any = schemas("agent", compiled(Report, context_schema=Report))[kind]  # type: ignore[literal-required]
+    assert set(found["properties"]) == {"sources", "best", "by_name"}
+    assert found["required"] == ["sources"]
+    assert (set(found["$defs"]["Source"]["properties"]), found["$defs"]["Source"]["required"]) == ({"title", "page"}, ["title"])
+
+
+def test_a_record_may_be_part_of_itself() -> None:
+    found: Any = schemas("agent", compiled(Tree))["input_schema"]
+    assert found["$defs"]["Tree"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
 
 
 def test_a_type_without_a_schema_gives_null_and_the_others_stay() -> None:
