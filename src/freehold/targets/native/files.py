@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from secrets import token_hex
 
 from freehold.core.errors import ConfigError
 from freehold.targets.native.process import User
@@ -30,13 +31,16 @@ def make_folder(path: Path, user: User | None = None) -> None:
 
 def write_private(path: Path, text: str, user: User | None = None) -> None:
     """Replace a file in one step with one of mode 0600, so a crash or a full disk leaves the old text or the new one."""
-    partial = path.with_name(f".{path.name}.new")
-    partial.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.name}.{token_hex(4)}.new")  # a name of its own: two writers must not share half a file
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(handle)
-        if user:
-            os.fchown(handle, user.uid, user.gid)
-    partial.replace(path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+            if user:
+                os.fchown(handle, user.uid, user.gid)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

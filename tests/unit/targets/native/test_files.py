@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,16 @@ def test_a_written_file_is_private_and_replaces_the_old_one(tmp_path: Path) -> N
     assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
 
 
-def test_a_link_laid_in_the_way_is_not_followed(tmp_path: Path) -> None:
+def test_two_writers_of_one_file_both_succeed_and_leave_a_whole_one(tmp_path: Path) -> None:
+    texts = [letter * 100_000 for letter in "abcdefgh"]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        list(pool.map(lambda text: files.write_private(tmp_path / "f", text), texts))
+    assert (tmp_path / "f").read_text() in texts
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("mine")
-    (tmp_path / ".f.new").symlink_to(tmp_path / "victim")
     (tmp_path / "f").symlink_to(tmp_path / "victim")
     files.write_private(tmp_path / "f", "new")
     assert (tmp_path / "victim").read_text() == "mine"
