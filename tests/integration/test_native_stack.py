@@ -191,6 +191,19 @@ def test_a_taken_port_is_named_with_its_holder_and_the_way_out(folder: Folder) -
     assert not folder.home.is_running()
 
 
+def test_of_two_ups_at_once_one_starts_the_stack_and_the_other_finds_it(folder: Folder) -> None:
+    both = [
+        subprocess.Popen(
+            folder.command("up", "--detach", "--json"), cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    answers = [(command.communicate(), command.returncode) for command in both]
+    assert [code for _, code in answers] == [0, 0], answers
+    assert sorted(json.loads(out)["was_running"] for (out, _), _ in answers) == [False, True]
+    assert set(folder.pids()) == SERVICES - {"migrate"}
+
+
 def test_data_survives_down_and_up_and_a_changed_password_takes_effect(folder: Folder) -> None:
     folder.up()
     with psycopg.connect(connections(folder.home.path).migration_url) as connection:

@@ -34,6 +34,11 @@ class Home:
         return self.path / "native" / "supervisor.lock"
 
     @property
+    def start_lock(self) -> Path:
+        """Held by a command while it starts the stack."""
+        return self.path / "native" / "start.lock"
+
+    @property
     def metrics(self) -> Path:
         """Where workers leave their metrics for the server to show; emptied at each start, as counters begin anew."""
         return self.path / "metrics"

@@ -28,6 +28,8 @@ from freehold.targets.native.process import Rendered
 INTERVAL = 0.1
 #: The supervisor itself has to answer within this time.
 SUPERVISOR_SECONDS = 30.0
+#: A whole stack has to end within this time; each service has a grace time of its own.
+STOP_SECONDS = 180.0
 
 #: Folders and files of a state folder that `reset` deletes; anything else in it is not ours.
 OWN_ENTRIES = ("native", "secrets", "logs", "metrics", "postgres", "postgres.new", "postgres.access", "valkey")
@@ -73,7 +75,7 @@ async def until_healthy(home: Home, supervisor: subprocess.Popen[bytes] | None, 
     Raises:
         Unhealthy: a service failed; the message has its last lines, and the supervisor still runs.
     """
-    await _until_answering(home, supervisor)
+    await until_answering(home, supervisor)
     with ExitStack() as open_steps:
         steps: dict[str, tuple[Step, ExitStack]] = {}
         while True:
@@ -102,6 +104,21 @@ async def stop(home: Home, progress: Progress) -> list[str]:
     return names
 
 
+async def end(supervisor: subprocess.Popen[bytes], progress: Progress) -> None:
+    """End a supervisor that we spawned, and its services; also one so young that it does not hold its folder yet.
+
+    Raises:
+        TimedOut: it is still there.
+    """
+    supervisor.terminate()
+    with progress.step("stopping", unit="seconds"):
+        deadline = time.monotonic() + STOP_SECONDS
+        while supervisor.poll() is None:
+            if time.monotonic() > deadline:
+                raise TimedOut("the stack does not end", hint=f"`freehold logs supervisor`; its pid is {supervisor.pid}")
+            await asyncio.sleep(INTERVAL)
+
+
 def delete(home: Home) -> None:
     """Delete all data of a stopped stack, and nothing that is not ours."""
     for name in OWN_ENTRIES:
@@ -113,7 +130,12 @@ def delete(home: Home) -> None:
         home.path.rmdir()
 
 
-async def _until_answering(home: Home, supervisor: subprocess.Popen[bytes] | None) -> None:
+async def until_answering(home: Home, supervisor: subprocess.Popen[bytes] | None) -> None:
+    """Wait until the supervisor holds the folder and answers.
+
+    Raises:
+        Unhealthy: it ended at once, or does not answer in time.
+    """
     deadline = time.monotonic() + SUPERVISOR_SECONDS
     while True:
         try:
@@ -161,7 +183,7 @@ async def _stop_supervisor(home: Home, progress: Progress) -> list[str]:
         home.signal_supervisor(signal.SIGTERM)
     names = [service.name for service in before.services if service.pid] if before else [left.name for left in recorded]
     with progress.step("stopping", unit="seconds") as step:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + STOP_SECONDS
         while home.is_running():
             if time.monotonic() > deadline:
                 raise TimedOut("the stack does not end", hint=f"`freehold logs supervisor`; its pid is in {home.lock_file}")

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from freehold.config.load import Loaded
 from freehold.control.protocol import StackStatus
-from freehold.core.errors import FreeholdError
 from freehold.core.progress import Progress
 from freehold.stack.plan import Stack, given_secrets, plan
 from freehold.targets.native import arrange, machine, ports, run, secrets
 from freehold.targets.native.home import Home
 from freehold.targets.native.model import Prepared
 from freehold.targets.native.render import render
+from freehold.targets.native.starting import StartLock
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,17 @@ async def up(loaded: Loaded, home: Home, progress: Progress, *, prepare: Prepare
     """
     home.create()
     stack = await asyncio.to_thread(lambda: plan(loaded.settings, machine.detect(), version=version("freehold")))
-    if home.is_running():
-        now = await run.until_healthy(home, None, progress)
-        return Outcome(now, was_running=True, needs_restart=now.fingerprint != stack.fingerprint)
+    with StartLock(home.start_lock) as lock:
+        await lock.wait(progress)
+        if not home.is_running():
+            return await _start(loaded, stack, home, progress, lock, prepare=prepare, attached=attached)
+    now = await run.until_healthy(home, None, progress)
+    return Outcome(now, was_running=True, needs_restart=now.fingerprint != stack.fingerprint)
+
+
+async def _start(
+    loaded: Loaded, stack: Stack, home: Home, progress: Progress, lock: StartLock, *, prepare: Prepare, attached: bool
+) -> Outcome:
     await _end_leftovers(home, progress)
     ports.check(port for service in stack.services for port in service.ports)
     arrange.check_space(home.path)
@@ -65,17 +73,29 @@ async def up(loaded: Loaded, home: Home, progress: Progress, *, prepare: Prepare
         lambda: arrange.layout(stack, home, project=Path.cwd(), config=loaded.file, model=prepared.path, engine=prepared.argv)
     )
     supervisor = run.start(render(stack, layout, version=version("freehold")), home, attached=attached)
-    status = await _wait(home, supervisor, progress)
+    status = await _wait(home, supervisor, progress, lock)
     return Outcome(status, new_api_key=secrets.read(home.secrets, "api_key") if "api_key" in made else None)
 
 
-async def _wait(home: Home, supervisor: subprocess.Popen[bytes], progress: Progress) -> StackStatus:
+async def _wait(home: Home, supervisor: subprocess.Popen[bytes], progress: Progress, lock: StartLock) -> StackStatus:
     """A start that fails or is interrupted leaves nothing half running."""
     try:
+        await run.until_answering(home, supervisor)
+        lock.release()
         return await run.until_healthy(home, supervisor, progress)
-    except (FreeholdError, asyncio.CancelledError):
-        await run.stop(home, progress)
+    except BaseException:
+        await end(home, supervisor, progress, lock)
         raise
+
+
+async def end(home: Home, supervisor: subprocess.Popen[bytes], progress: Progress, lock: StartLock | None = None) -> None:
+    """End the stack of a supervisor that we spawned, and what it left behind; never one that another command started since."""
+    await run.end(supervisor, progress)
+    if not home.start_lock.parent.exists():  # deleted by `freehold reset`
+        return
+    with lock or StartLock(home.start_lock) as own:
+        if own.take() and not home.is_running():
+            await run.stop(home, progress)
 
 
 async def _end_leftovers(home: Home, progress: Progress) -> None:
