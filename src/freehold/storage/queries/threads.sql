@@ -18,7 +18,8 @@ RETURNING thread_id
 
 -- search: threads of the caller; the sort column is put in from an allow-list
 SELECT *, count(*) OVER () AS total FROM threads
- WHERE organisation = %(organisation)s AND owner = %(owner)s AND NOT temporary
+ WHERE organisation = %(organisation)s AND owner = %(owner)s
+   AND (NOT temporary OR status = 'busy')  -- what a stateless run left is on its way out
    AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)
    AND (%(values)s::jsonb IS NULL OR "values" @> %(values)s::jsonb)
    AND (%(status)s::text IS NULL OR status = %(status)s)
