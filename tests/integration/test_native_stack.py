@@ -22,7 +22,7 @@ import pytest
 from freehold.config import paths
 from freehold.targets.native.arrange import system_folder
 from freehold.targets.native.connections import connections
-from freehold.targets.native.home import Home
+from freehold.targets.native.home import MARKER, Home
 
 SERVICES = {"postgres", "valkey", "migrate", "server", "worker"}
 
@@ -291,7 +291,7 @@ def test_reset_deletes_what_is_ours_and_keeps_what_is_not(folder: Folder) -> Non
     (folder.home.path / "notes.txt").write_text("mine")
     runtime = paths.runtime(folder.home.path)
     folder.run("reset", "--yes")
-    assert [path.name for path in folder.home.path.iterdir()] == ["notes.txt"]
+    assert {path.name for path in folder.home.path.iterdir()} == {"notes.txt", MARKER}
     assert not runtime.exists()
     assert not system_folder(folder.home).exists()
 

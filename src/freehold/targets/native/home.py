@@ -12,6 +12,10 @@ from pathlib import Path
 from freehold.core.errors import ConfigError, NotConfigured
 from freehold.targets.native.process import Rendered
 
+#: Lies in every state folder. One without it is somebody's own: nothing is written or deleted there, however alike the names are.
+MARKER = ".freehold-state"
+_MARKER_TEXT = "The state of a Freehold stack lies in this folder. `freehold reset` deletes it.\n"
+
 
 @dataclass(frozen=True)
 class Home:
@@ -58,15 +62,35 @@ class Home:
         """Make the folders that are missing, private to this user; existing ones are left as they are.
 
         Raises:
-            ConfigError: a folder belongs to somebody else or cannot be made.
+            ConfigError: a folder belongs to somebody else, cannot be made, or has things in it that are no stack's.
         """
-        for folder in (self.path, self.path / "native", self.secrets, self.logs):
-            try:
-                folder.mkdir(mode=0o700, parents=folder == self.path)
-            except FileExistsError:
-                _check_ours(folder)
-            except PermissionError as error:
-                raise ConfigError(f"{folder} cannot be made: {error.strerror}", hint="set FREEHOLD_HOME to a folder of your own") from error
+        _make(self.path)
+        # Read once: another command that makes it at this very moment writes its marker first.
+        found = {entry.name for entry in self.path.iterdir()}
+        if not found:
+            (self.path / MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
+        elif MARKER not in found:
+            raise self._not_ours()
+        for folder in (self.path / "native", self.secrets, self.logs):
+            _make(folder)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a stack made this folder its own."""
+        return (self.path / MARKER).is_file()
+
+    def require_ours(self) -> None:
+        """Raises:
+        ConfigError: no stack made it its own, so nothing in it may be deleted.
+        """
+        if not self.is_ours:
+            raise self._not_ours()
+
+    def _not_ours(self) -> ConfigError:
+        return ConfigError(
+            f"{self.path} is not the state folder of a stack, and has other things in it",
+            hint=f"set FREEHOLD_HOME to a new or empty folder, e.g. {self.path / '.freehold'}",
+        )
 
     def is_running(self) -> bool:
         """Whether a supervisor holds this folder. True even while it is starting or stopping."""
@@ -102,6 +126,15 @@ class Home:
             raise NotConfigured(f"no stack was started in {self.path}", hint="start one with `freehold up`") from None
         except ValueError as error:
             raise NotConfigured(f"{self.stack_file} was written by another version", hint="`freehold up` writes it anew") from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        _check_ours(folder)
+    except PermissionError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}", hint="set FREEHOLD_HOME to a folder of your own") from error
 
 
 def _check_ours(folder: Path) -> None:

@@ -21,7 +21,7 @@ from freehold.core import child
 from freehold.core.errors import Incompatible, TimedOut, Unhealthy
 from freehold.core.progress import Progress, Step
 from freehold.targets.native import arrange, files, leftovers, logs
-from freehold.targets.native.home import Home
+from freehold.targets.native.home import MARKER, Home
 from freehold.targets.native.process import Rendered
 
 #: How often a starting or ending stack is asked how it is.
@@ -44,8 +44,7 @@ def start(rendered: Rendered, home: Home, *, attached: bool) -> subprocess.Popen
     Args:
         attached: the supervisor ends when this process does.
     """
-    _delete(home.metrics)
-    home.metrics.mkdir(mode=0o700)
+    _empty_metrics(home.metrics)
     files.write_private(home.stack_file, rendered.to_json())
     logs.rotate_if_large(home.log("supervisor"))
     handle = logs.open_for_append(home.log("supervisor"))
@@ -96,6 +95,8 @@ async def stop(home: Home, progress: Progress) -> list[str]:
         TimedOut: something is still there after its grace time.
     """
     names: list[str] = []
+    if not home.is_ours:
+        return names
     if home.is_running():
         names = await _stop_supervisor(home, progress)
     names += await asyncio.to_thread(leftovers.end, leftovers.read(home.processes_file))
@@ -120,13 +121,19 @@ async def end(supervisor: subprocess.Popen[bytes], progress: Progress) -> None:
 
 
 def delete(home: Home) -> None:
-    """Delete all data of a stopped stack, and nothing that is not ours."""
+    """Delete all data of a stopped stack, and nothing that is not ours.
+
+    Raises:
+        ConfigError: the folder is not a stack's.
+    """
+    home.require_ours()
     for name in OWN_ENTRIES:
         _delete(home.path / name)
     if os.getuid() == 0:
         _delete(arrange.system_folder(home))
     _clear_runtime(paths.runtime(home.path))
-    if home.path.exists() and not any(home.path.iterdir()):
+    if [entry.name for entry in home.path.iterdir()] == [MARKER]:
+        (home.path / MARKER).unlink()
         home.path.rmdir()
 
 
@@ -208,6 +215,12 @@ def _clear_runtime(runtime: Path) -> None:
             entry.unlink(missing_ok=True)
     with suppress(OSError):
         runtime.rmdir()
+
+
+def _empty_metrics(folder: Path) -> None:
+    files.make_folder(folder)
+    for file in folder.glob("*.db"):
+        file.unlink(missing_ok=True)
 
 
 def _delete(path: Path) -> None:

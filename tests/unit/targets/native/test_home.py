@@ -22,7 +22,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def test_all_folders_are_private(home: Home) -> None:
-    assert {path.stat().st_mode & 0o777 for path in (home.path, *home.path.iterdir())} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in (home.path, *home.path.iterdir()) if path.is_dir()} == {0o700}
 
 
 def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
@@ -30,6 +30,20 @@ def test_a_folder_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "home").chmod(0o750)
     Home(tmp_path / "home").create()
     assert (tmp_path / "home").stat().st_mode & 0o777 == 0o750
+
+
+def test_a_folder_with_things_of_others_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "home" / "logs").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="is not the state folder of a stack") as error:
+        Home(tmp_path / "home").create()
+    assert str(tmp_path / "home" / ".freehold") in str(error.value.hint)
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["logs"]
+
+
+def test_a_state_folder_is_known_again(home: Home) -> None:
+    (home.path / "notes.txt").touch()
+    home.create()
+    assert home.is_ours
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from freehold.config import paths
+from freehold.core.errors import ConfigError
 from freehold.core.progress import Silent
 from freehold.targets.native import run
 from freehold.targets.native.home import Home
@@ -69,3 +70,32 @@ async def test_sockets_that_were_left_behind_go_and_what_is_not_ours_stays(home:
     (runtime / "notes").touch()
     await run.stop(home, Silent())
     assert {path.name for path in runtime.iterdir()} == {"mine", "notes"}
+
+
+async def test_a_folder_that_is_not_a_stacks_is_not_deleted_from(tmp_path: Path) -> None:
+    for name in ("secrets", "logs", "postgres", "native"):
+        (tmp_path / "site" / name).mkdir(parents=True)
+        (tmp_path / "site" / name / "mine").touch()
+    (tmp_path / "site" / "native" / "processes.json").write_text("[]")
+    assert await run.stop(Home(tmp_path / "site"), Silent()) == []
+    with pytest.raises(ConfigError, match="is not the state folder of a stack"):
+        run.delete(Home(tmp_path / "site"))
+    assert {path.name for path in (tmp_path / "site").glob("*/*")} == {"mine", "processes.json"}
+
+
+def test_deleting_keeps_what_is_not_ours_and_the_folder_can_be_used_again(home: Home, runtime: Path) -> None:
+    (home.path / "notes.txt").touch()
+    run.delete(home)
+    assert {path.name for path in home.path.iterdir()} == {"notes.txt", ".freehold-state"}
+    home.create()
+    (home.path / "notes.txt").unlink()
+    run.delete(home)
+    assert not home.path.exists()
+
+
+def test_only_the_files_of_metrics_are_emptied(home: Home) -> None:
+    home.metrics.mkdir()
+    for name in ("counter_1.db", "report.csv"):
+        (home.metrics / name).touch()
+    run._empty_metrics(home.metrics)
+    assert [path.name for path in home.metrics.iterdir()] == ["report.csv"]
