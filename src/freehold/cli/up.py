@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ import typer
 from freehold.cli import output
 
 if TYPE_CHECKING:
+    import subprocess
+
     from freehold.config.load import Loaded
     from freehold.control.protocol import StackStatus
     from freehold.stack.plan import Stack
@@ -46,8 +49,8 @@ async def up(
         output.say("nothing was left running; what was fetched and built is kept, and the next start goes on from there")
         raise
     output.emit(_data(outcome), lambda: _greeting(outcome, loaded, home), json=json)
-    if not detach and not outcome.was_running:
-        await _stay(home, json=json)
+    if not detach and outcome.supervisor:
+        await _stay(home, outcome.supervisor, json=json)
 
 
 async def _announce(needs: list[Need], *, ask: bool) -> None:
@@ -96,24 +99,31 @@ def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
     return "\n".join(lines)
 
 
-async def _stay(home: Home, *, json: bool) -> None:
-    """In the foreground until Ctrl-C: show what changes, then end in order."""
-    from freehold.core.errors import Unhealthy
+async def _stay(home: Home, supervisor: subprocess.Popen[bytes], *, json: bool) -> None:
+    """In the foreground until Ctrl-C or `freehold down`: show what changes, then end in order.
+
+    Raises:
+        Unhealthy: the supervisor ended otherwise.
+    """
+    from freehold.core.errors import TimedOut, Unhealthy
     from freehold.targets.native import run
+    from freehold.targets.native import up as native
 
     output.say("Ctrl-C ends it; `freehold up --detach` would leave it running.")
     shown: dict[str, tuple[str, str | None]] = {}
     try:
-        while True:
-            await asyncio.sleep(0.5)
-            try:
+        while supervisor.poll() is None:
+            with suppress(Unhealthy, TimedOut):  # it is ending, or busy: only its own end counts
                 _show_changes(await run.status(home), shown)
-            except Unhealthy:
-                output.say("the stack has ended")
-                return
+            await asyncio.sleep(0.5)
     except asyncio.CancelledError:
-        await run.stop(home, output.progress(json))
+        await native.end(home, supervisor, output.progress(json))
         output.say("all services have ended; the data is kept")
+        return
+    if supervisor.returncode != 0:
+        await native.end(home, supervisor, output.progress(json))
+        raise Unhealthy(f"the supervisor ended by itself ({supervisor.returncode})", hint="`freehold logs supervisor` says why")
+    output.say("the stack has ended")
 
 
 def _show_changes(status: StackStatus, shown: dict[str, tuple[str, str | None]]) -> None:

@@ -28,6 +28,8 @@ from freehold.targets.native.process import Rendered
 INTERVAL = 0.1
 #: The supervisor itself has to answer within this time.
 SUPERVISOR_SECONDS = 30.0
+#: How many answers in a row may be late before a start is given up.
+PATIENCE = 5
 #: A whole stack has to end within this time; each service has a grace time of its own.
 STOP_SECONDS = 180.0
 
@@ -68,6 +70,14 @@ async def status(home: Home) -> StackStatus:
     return await client.status(socket_path(paths.runtime(home.path)))
 
 
+async def _patient_status(home: Home) -> StackStatus:
+    """One that is late is asked for again: a busy machine is no reason to give up a start."""
+    for _ in range(PATIENCE):
+        with suppress(TimedOut):
+            return await status(home)
+    return await status(home)
+
+
 async def until_healthy(home: Home, supervisor: subprocess.Popen[bytes] | None, progress: Progress) -> StackStatus:
     """Wait until every service is well, showing each one's start.
 
@@ -78,7 +88,7 @@ async def until_healthy(home: Home, supervisor: subprocess.Popen[bytes] | None, 
     with ExitStack() as open_steps:
         steps: dict[str, tuple[Step, ExitStack]] = {}
         while True:
-            now = await status(home)
+            now = await _patient_status(home)
             for service in now.services:
                 _show(service, steps, open_steps, progress)
             if failed := [service for service in now.services if service.state == "failed"]:
@@ -146,7 +156,7 @@ async def until_answering(home: Home, supervisor: subprocess.Popen[bytes] | None
     deadline = time.monotonic() + SUPERVISOR_SECONDS
     while True:
         try:
-            await status(home)
+            await _patient_status(home)
             return
         except Unhealthy:
             if supervisor and supervisor.poll() is not None and not home.is_running():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from freehold.config import paths
+from freehold.control import client, server
+from freehold.control.protocol import Request, StackStatus, socket_path
 from freehold.core.errors import ConfigError
 from freehold.core.progress import Silent
 from freehold.targets.native import run
@@ -99,3 +102,20 @@ def test_only_the_files_of_metrics_are_emptied(home: Home) -> None:
         (home.metrics / name).touch()
     run._empty_metrics(home.metrics)
     assert [path.name for path in home.metrics.iterdir()] == ["report.csv"]
+
+
+async def test_an_answer_that_is_late_is_asked_for_again(home: Home, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(client.ask.__kwdefaults__, "timeout_seconds", 0.1)
+    paths.make_private(runtime)
+    asked = 0
+
+    async def answer(_: Request) -> StackStatus:
+        nonlocal asked
+        asked += 1
+        if asked in (1, 3):
+            await asyncio.sleep(1)
+        return StackStatus("a", "1", "f", 1, 0.0, "http://127.0.0.1:1", stopping=False, services=())
+
+    async with server.listening(socket_path(runtime), answer):
+        assert (await run.until_healthy(home, None, Silent())).is_healthy
+    assert asked == 4
