@@ -61,6 +61,8 @@ class Patient:
     problem: FreeholdError | None
     #: None where it is not running.
     status: StackStatus | None
+    #: Why a supervisor that is there does not answer.
+    silence: FreeholdError | None = None
 
 
 async def examine(loaded: Loaded, home: Home) -> list[Finding]:
@@ -79,11 +81,15 @@ async def _admit(loaded: Loaded, home: Home) -> Patient:
         stack = plan(loaded.settings, found, version=version("freehold"))
     except FreeholdError as error:
         problem = error
+    status: StackStatus | None = None
+    silence: FreeholdError | None = None
     try:
         status = await run.status(home) if home.is_running() else None
     except Unhealthy:
-        status = None
-    return Patient(loaded, home, found, paths.cache(), stack, problem, status)
+        silence = Unhealthy("it does not listen; it starts or ends", hint="`freehold logs supervisor` says what it does")
+    except FreeholdError as error:
+        silence = error
+    return Patient(loaded, home, found, paths.cache(), stack, problem, status, silence)
 
 
 async def _python(_: Patient) -> Iterable[Finding]:
@@ -150,7 +156,7 @@ async def _gpu(patient: Patient) -> Iterable[Finding]:
 
 
 async def _ports(patient: Patient) -> Iterable[Finding]:
-    if patient.stack is None or patient.status:
+    if patient.stack is None or patient.status or patient.silence:
         return []
     findings = []
     for port in (port for service in patient.stack.services for port in service.ports):
@@ -225,6 +231,8 @@ def _model_finding(entry: catalogue.Model, cache: Path) -> Finding:
 
 
 async def _stack(patient: Patient) -> Iterable[Finding]:
+    if patient.silence:
+        return [Finding("stack", "fail", f"a supervisor runs, but: {patient.silence.message}", patient.silence.hint)]
     if patient.status is None:
         left = [child.name for child in leftovers.read(patient.home.processes_file) if child.process()]
         if left:

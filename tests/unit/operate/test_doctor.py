@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import psutil
 import pytest
 from tests.conftest import Database
 
-from freehold.config import load
+from freehold.config import load, paths
+from freehold.control.protocol import socket_path
 from freehold.operate import doctor
 from freehold.operate.doctor import Finding, examine
-from freehold.targets.native import leftovers
+from freehold.targets.native import leftovers, supervisor
 from freehold.targets.native.home import Home
 from freehold.targets.native.leftovers import Child
 
@@ -52,6 +54,24 @@ async def test_a_sound_machine_without_a_stack_has_nothing_that_fails(home: Home
     assert [finding for finding in found.values() if finding.level == "fail"] == []
     assert (found["stack"].level, found["stack"].todo) == ("warn", "freehold up")
     assert {"python", "configuration", "folders", "disk", "memory", "gpu", "ports", "stack"} <= set(found)
+
+
+async def test_a_supervisor_that_does_not_answer_sensibly_is_a_finding(home: Home) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b'{"type": "of a later version"}\n')
+        writer.close()
+
+    folder = paths.make_private(paths.runtime(home.path))
+    lock = supervisor.lock(home)
+    try:
+        async with await asyncio.start_unix_server(talk, str(socket_path(folder))):
+            stack = (await findings(home))["stack"]
+    finally:
+        os.close(lock)
+        shutil.rmtree(folder)
+    assert (stack.level, stack.todo) == ("fail", "`freehold down`, then `freehold up`")
+    assert "of another version" in stack.message
 
 
 async def test_every_finding_that_fails_says_what_to_do(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
