@@ -145,6 +145,9 @@ async def main() -> None:
                 await floor()
                 await ours()
                 await compare(floor, ours)
+        except httpx.HTTPError:
+            print((folder / "serve.log").read_text()[-3000:], file=sys.stderr)
+            raise
         finally:
             for process in processes:
                 process.terminate()

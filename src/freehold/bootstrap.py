@@ -146,6 +146,7 @@ def serve(loaded: Loaded) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=75,  # longer than clients and proxies keep an idle connection, so none is closed as it is used again
         timeout_graceful_shutdown=3,  # open streams are cut then; clients go on from their last id
     )
 

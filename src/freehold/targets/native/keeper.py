@@ -328,7 +328,7 @@ class Keeper:
 
 def _pause(failures: int) -> float:
     """Seconds before the next start. The exponent is bounded: a service may fail for weeks, and a float holds 2**1023 at most."""
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures - 1, 16))
+    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
 
 
 def _signal_name(number: int) -> str:
