@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from freehold.cli import output
-from freehold.core.errors import FreeholdError, NotConfigured, Unhealthy
+from freehold.core.errors import Conflict, FreeholdError, NotConfigured, Unhealthy
 
 if TYPE_CHECKING:
     from freehold.config.load import Loaded
@@ -50,8 +51,10 @@ async def dev(
         return model.Prepared() if without_model else await model.prepare(stack, paths.cache(), progress)
 
     outcome = await native.up(loaded, home, progress, prepare=prepare, attached=True)
+    if outcome.supervisor is None:
+        raise Conflict("a stack runs in this folder already", hint="`freehold down` ends it, then `freehold dev`")
     output.say(_greeting(config, outcome.status.server_url, loaded, reload=reload))
-    await _stay(home, config.parent if reload else None)
+    await _stay(home, outcome.supervisor, config.parent if reload else None)
 
 
 def _greeting(config: Path, url: str, loaded: Loaded, *, reload: bool) -> str:
@@ -80,9 +83,9 @@ def _load(config: Path, host: str | None, port: int | None) -> Loaded:
     return load(overrides={**overrides, "model.engine": "none"})
 
 
-async def _stay(home: Home, watched: Path | None) -> None:
+async def _stay(home: Home, supervisor: subprocess.Popen[bytes], watched: Path | None) -> None:
     """Until Ctrl-C: reload on changes, then end in order."""
-    from freehold.targets.native import run
+    from freehold.targets.native import up as native
 
     watching = asyncio.create_task(_reload_on_change(home, watched)) if watched else None
     try:
@@ -90,7 +93,7 @@ async def _stay(home: Home, watched: Path | None) -> None:
             await asyncio.sleep(0.5)
         raise Unhealthy("the stack has ended", hint="`freehold logs supervisor` says why")
     except asyncio.CancelledError:
-        await run.stop(home, output.progress())
+        await native.end(home, supervisor, output.progress())
         output.say("all services have ended; the data is kept")
     finally:
         if watching:
