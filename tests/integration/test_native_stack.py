@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -312,7 +313,11 @@ def test_ctrl_c_while_fetching_leaves_nothing_and_says_so(folder: Folder, number
         silent.listen()
         environ = {"FREEHOLD_CACHE": str(folder.path / "cache"), "HF_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}"}
         command = folder.command("up", "--detach")
-        running = subprocess.Popen(command, cwd=folder.path, env={**os.environ, **environ}, stderr=subprocess.PIPE, text=True)
+        # A test run under nohup ignores SIGHUP, and its children would.
+        heeded = functools.partial(signal.signal, number, signal.SIG_DFL)
+        running = subprocess.Popen(
+            command, cwd=folder.path, env={**os.environ, **environ}, stderr=subprocess.PIPE, text=True, preexec_fn=heeded
+        )
         with silent.accept()[0]:
             running.send_signal(number)
             _, error = running.communicate()
