@@ -87,6 +87,11 @@ class Stack:
             while not self.trace.exists() or f" {node}" not in self.trace.read_text():
                 await asyncio.sleep(0.02)
 
+    async def until_stored(self, run: Run, step: int) -> None:
+        async with asyncio.timeout(60):
+            while step not in await self.stored_steps(run):
+                await asyncio.sleep(0.02)
+
     async def follow(self, run: Run) -> list[Event]:
         """Read as a client does that rejoins after every break: from the last id it has seen."""
         seen: list[Event] = []
@@ -152,6 +157,7 @@ async def test_a_run_whose_worker_is_killed_goes_on_elsewhere_and_stores_each_st
     first = await stack.start_worker()
     run = await stack.accept("steps", seconds=1.5)
     await stack.until_marked("slow")
+    await stack.until_stored(run, step=1)  # with durability "async" the step before may still be on its way to the database
     first.kill()
     await stack.start_worker()
     events = await stack.follow(run)
