@@ -22,7 +22,13 @@ SCHEMA = "freehold"
 IDLE_IN_TRANSACTION_SECONDS = 10
 
 #: What the driver raises when the server went away, as opposed to a mistake in a query.
-CONNECTION_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, psycopg.errors.IdleInTransactionSessionTimeout)
+CONNECTION_ERRORS = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    PoolTimeout,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    psycopg.errors.TransactionTimeout,  # set by `fence`
+)
 
 
 def is_away(error: psycopg.Error) -> bool:
