@@ -67,14 +67,9 @@ CREATE INDEX runs_by_thread ON runs (thread_id, queue_position DESC);
 
 -- Raises unless (run, epoch) is the current claim. Called in the transaction of every checkpoint write: FOR KEY SHARE keeps
 -- the next claim ("epoch + 1") from happening until that transaction has ended, so a new attempt sees every checkpoint of the
--- one before, and a worker that lost its run stores nothing. Lease renewal does not wait for it. A process that is stopped
--- within such a transaction would hold the run for as long as it sleeps: the server ends it (a setting of PostgreSQL 17;
--- before that, only a transaction that waits for its next statement is ended, see storage/pool.py).
+-- one before, and a worker that lost its run stores nothing. Lease renewal does not wait for it.
 CREATE FUNCTION fence(run uuid, claimed integer) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  IF current_setting('server_version_num')::integer >= 170000 THEN
-    PERFORM set_config('transaction_timeout', '10s', true);
-  END IF;
   PERFORM FROM runs WHERE run_id = run AND epoch = claimed AND status = 'running' FOR KEY SHARE;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'run % is not held with epoch %', run, claimed USING ERRCODE = 'FH001';
