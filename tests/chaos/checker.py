@@ -1,0 +1,118 @@
+"""Judges a history: pure, so that it can be tried on histories known to be bad. One function for each promise."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tests.chaos.history import History, RunRecord
+
+TERMINAL = frozenset({"success", "error", "timeout", "interrupted"})
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A promise that was broken, and by what."""
+
+    promise: str
+    about: str
+
+
+def check(history: History) -> list[Violation]:
+    """Every violation found; empty for a history that keeps all promises."""
+    return [Violation(promise, about) for promise, rule in RULES.items() for about in rule(history)]
+
+
+def _unfinished(history: History) -> Iterator[str]:
+    for run in history.runs:
+        if run.status not in TERMINAL or run.ended_at is None:
+            yield f"run {run.run_id} is {run.status}"
+        elif run.ended_at - run.free_at > history.recovery_bound:
+            yield f"run {run.run_id} took {run.ended_at - run.free_at:.1f} s after the fault was lifted"
+
+
+def _stored_twice_or_skipped(history: History) -> Iterator[str]:
+    for thread in history.threads:
+        steps: dict[str, list[int]] = defaultdict(list)
+        for checkpoint in sorted(thread.checkpoints, key=lambda item: item.checkpoint_id):
+            steps[checkpoint.run_id].append(checkpoint.step)
+        for run_id, stored in steps.items():
+            if stored != list(range(stored[0], stored[0] + len(stored))):
+                yield f"run {run_id} stored steps {stored}"
+
+
+def _forked(history: History) -> Iterator[str]:
+    for thread in history.threads:
+        children = Counter(checkpoint.parent_id for checkpoint in thread.checkpoints)
+        for parent, count in children.items():
+            if count > 1 and parent not in thread.forks:
+                yield f"thread {thread.thread_id}: {count} checkpoints follow {parent or 'nothing'}"
+
+
+def _wrong_result(history: History) -> Iterator[str]:
+    for run in history.runs:
+        if run.status == "success" and run.values != run.expected:
+            yield f"run {run.run_id} ended with {run.values!r} instead of {run.expected!r}"
+
+
+def _stale_thread(history: History) -> Iterator[str]:
+    for thread in history.threads:
+        if thread.values != thread.last_checkpoint:
+            yield f"thread {thread.thread_id} shows {thread.values!r}, its last checkpoint holds {thread.last_checkpoint!r}"
+
+
+def _overlapping(history: History) -> Iterator[str]:
+    by_thread: dict[str, list[RunRecord]] = defaultdict(list)
+    for run in history.runs:
+        if run.started_at is not None:
+            by_thread[run.thread_id].append(run)
+    for runs in by_thread.values():
+        runs.sort(key=lambda run: run.started_at or 0.0)
+        for earlier, later in pairwise(runs):
+            if earlier.ended_at is None or (later.started_at or 0.0) < earlier.ended_at:
+                yield f"run {later.run_id} began before {earlier.run_id} had ended"
+
+
+def _without_reason(history: History) -> Iterator[str]:
+    for run in history.runs:
+        if run.status in {"error", "timeout"} and not (run.error or {}).get("message"):
+            yield f"run {run.run_id} ended as {run.status} and does not say why"
+
+
+def _broken_stream(history: History) -> Iterator[str]:
+    for run in history.runs:
+        if run.events is not None:
+            yield from (f"run {run.run_id}: {fault}" for fault in _stream_faults(run))
+
+
+def _stream_faults(run: RunRecord) -> Iterator[str]:
+    assert run.events is not None
+    ends = [place for place, event in enumerate(run.events) if event.name == "end"]
+    if ends != [len(run.events) - 1]:
+        yield f"{len(ends)} ends in {len(run.events)} events"
+    last, told = (0, 0), False
+    for event in run.events:
+        if event.name == "gap":
+            told = True
+            continue
+        if told and event.id == last:
+            continue  # the state that comes with a gap carries the id before it
+        if event.id <= last:
+            yield f"event {event.id} after {last}"
+        elif not told and event.id[1] != (last[1] + 1 if event.id[0] == last[0] else 1):
+            yield f"a hole between {last} and {event.id}, and no gap was told"
+        last, told = max(last, event.id), False
+
+
+RULES: dict[str, Callable[[History], Iterator[str]]] = {
+    "an accepted run reaches an end in time": _unfinished,
+    "each superstep is stored once": _stored_twice_or_skipped,
+    "a checkpoint has one successor": _forked,
+    "the final state is that of an undisturbed run": _wrong_result,
+    "a thread shows its last checkpoint": _stale_thread,
+    "runs of a thread do not overlap": _overlapping,
+    "a failed run says why": _without_reason,
+    "a stream has no hole, no duplicate and one end": _broken_stream,
+}

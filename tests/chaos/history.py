@@ -1,0 +1,63 @@
+"""What a chaos run leaves behind, as plain records: the harness writes them, the checker judges them, neither knows the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """One checkpoint of the root namespace; `run_id` is the run whose metadata it carries."""
+
+    checkpoint_id: str
+    parent_id: str | None
+    run_id: str
+    step: int
+
+
+@dataclass(frozen=True)
+class SeenEvent:
+    """An event as a client got it, over all its connections; `id` is (epoch, seq)."""
+
+    id: tuple[int, int]
+    name: str
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run that was accepted with 2xx. Times are seconds on one clock; `expected` is the undisturbed run's final state."""
+
+    run_id: str
+    thread_id: str
+    status: str
+    error: dict[str, Any] | None
+    started_at: float | None
+    ended_at: float | None
+    #: When the last fault that could hold it up was lifted, or when it was accepted, whichever came later.
+    free_at: float
+    expected: Any
+    values: Any
+    #: Everything a follower that rejoined saw; None: nobody followed it.
+    events: tuple[SeenEvent, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ThreadRecord:
+    """A thread when all was over; `last_checkpoint` are the values of its newest checkpoint."""
+
+    thread_id: str
+    values: Any
+    last_checkpoint: Any
+    checkpoints: tuple[StoredCheckpoint, ...]
+    #: Checkpoints from which a fork was asked for: these may have several children.
+    forks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class History:
+    """All of one seed."""
+
+    runs: tuple[RunRecord, ...]
+    threads: tuple[ThreadRecord, ...]
+    recovery_bound: float
