@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from langchain_core.runnables import RunnableConfig
 from redis.exceptions import RedisError
 from tests.conftest import Database, make_database
 from tests.support.servers import PostgresServer, ValkeyServer
@@ -24,6 +25,7 @@ from freehold.core.event import END, START, Event
 from freehold.core.ids import assistant_id
 from freehold.core.run import Run, RunRequest
 from freehold.events.log import EventLog, create_client
+from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.migrate import migrate, provision
 from freehold.storage.pool import create_pool
 from freehold.storage.runs import Runs, Target
@@ -108,14 +110,9 @@ class Stack:
 
     async def stored_steps(self, run: Run) -> list[int]:
         """Step numbers of the checkpoints a thread has, in order: a step stored twice shows twice."""
-        async with self.pool.connection() as conn:
-            rows = await (
-                await conn.execute(
-                    "SELECT (metadata->>'step')::int AS step FROM checkpoints WHERE thread_id = %s ORDER BY checkpoint_id",
-                    (str(run.thread_id),),
-                )
-            ).fetchall()
-        return [row["step"] for row in rows]
+        config: RunnableConfig = {"configurable": {"thread_id": str(run.thread_id), "checkpoint_ns": ""}}
+        newest_first = [stored async for stored in create_checkpointer(self.pool).alist(config)]
+        return [stored.metadata["step"] for stored in reversed(newest_first)]
 
 
 @pytest.fixture
