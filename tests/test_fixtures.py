@@ -20,9 +20,9 @@ async def _value(url: str, query: str) -> object:
         return row[0] if row else None
 
 
-async def test_a_database_has_the_migrated_tables_and_the_savers(database_url: str) -> None:
+async def test_a_database_has_the_migrated_tables(database_url: str) -> None:
     assert await _value(database_url, "SELECT count(*) FROM runs") == 0
-    assert await _value(database_url, "SELECT count(*) FROM checkpoints") == 0
+    assert await _value(database_url, "SELECT count(*) FROM thread_checkpoints") == 0
 
 
 async def test_a_database_has_pgvector(database_url: str) -> None:

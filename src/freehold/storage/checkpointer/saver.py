@@ -1,0 +1,473 @@
+"""The saver LangGraph sees: its contract, for a run (fenced) or alone.
+
+Reading takes two round trips (the checkpoint with its writes, then the messages and values they refer to), storing one.
+What an older version or the stock saver stored is read where ours has nothing newer (stock.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import psycopg
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    PendingWrite,
+    get_checkpoint_id,
+    get_serializable_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from freehold.core.errors import StorageUnavailable
+from freehold.storage.checkpointer import upkeep
+from freehold.storage.checkpointer.codec import Decoder, Encoder, Fetched, Node, Wanted, bounds_of, pack, unpack
+from freehold.storage.checkpointer.messages import ThreadMessages
+from freehold.storage.checkpointer.opening import Opening
+from freehold.storage.checkpointer.stock import StockThreads
+from freehold.storage.checkpointer.write import PATIENCE_SECONDS, CheckpointRow, Encoded, GroupWriter, WriteRow
+from freehold.storage.pool import Pool, is_away
+
+#: Threads whose messages a saver remembers.
+KNOWN_THREADS = 256
+
+#: Checkpoints read at once where many are listed or walked.
+PAGE = 50
+
+T = TypeVar("T")
+
+# No pickle. Which types may be revived is LangGraph's strict list plus the graph's own state types, see
+# `env.set_process_defaults`.
+_SERDE = JsonPlusSerializer(pickle_fallback=False)
+
+_COLUMNS = """c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_id, c.state, c.metadata,
+  (SELECT array_agg(ARRAY[convert_to(w.task_id, 'UTF8'), w.writes] ORDER BY w.task_path, w.task_id, w.idx)
+     FROM freehold.thread_writes w
+    WHERE w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id) AS writes"""
+
+
+class PostgresSaver(BaseCheckpointSaver[Any]):
+    """A checkpointer over a connection pool that opens its connections with `autocommit=True`.
+
+    With `fence` (run id, epoch) it stores only while that claim is the current one: otherwise LeaseLost is raised. Every
+    method raises StorageUnavailable when the database stayed away for `PATIENCE_SECONDS`. `serde` may encrypt: then what
+    is not encrypted is refused when read. Use the methods with `a` on the event loop it was made on; those without it
+    from other threads, or anywhere when opened with `with PostgresSaver.from_conn_string(url) as saver`.
+    """
+
+    def __init__(self, pool: Pool, *, serde: SerializerProtocol | None = None, fence: tuple[UUID, int] | None = None) -> None:
+        super().__init__(serde=serde or _SERDE)
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._writer = GroupWriter(pool, fence, self._renumber)
+        self._known: OrderedDict[str, ThreadMessages] = OrderedDict()
+        self._stock = StockThreads(pool, self.serde)
+
+    @classmethod
+    def from_conn_string(cls, conn_string: str, *, serde: SerializerProtocol | None = None, max_size: int = 10) -> Opening[PostgresSaver]:
+        """Open a pool of at most `max_size` connections for `async with`, or `with` in a program without event loop."""
+        return Opening(conn_string, max_size, lambda pool: cls(pool, serde=serde))
+
+    async def asetup(self) -> None:
+        """Create the tables where they are missing; any number of processes may do so at once."""
+        await upkeep.create_tables(self._pool)
+
+    def setup(self) -> Awaitable[None]:
+        """The same: awaited on the event loop, as with the stock asynchronous saver; called elsewhere, as with the other one."""
+        if _running_loop() is self._loop:
+            return self.asetup()
+        self._from_thread(self.asetup())
+        return _Done()
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return await _patiently(lambda: self._get_tuple(config))
+
+    async def _get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        thread_id, ns, checkpoint_id = _place(config)
+        arguments = (thread_id, ns, checkpoint_id) if checkpoint_id else (thread_id, ns)
+        which = "AND c.checkpoint_id = %s" if checkpoint_id else "ORDER BY c.checkpoint_id DESC LIMIT 1"
+        where = f"WHERE c.thread_id = %s AND c.checkpoint_ns = %s {which}"
+        rows = await self._rows(
+            f"SELECT {_COLUMNS}, (SELECT COALESCE(max(position) + 1, 0) FROM freehold.thread_messages m WHERE m.thread_id = c.thread_id)"  # noqa: S608
+            f" AS following FROM freehold.thread_checkpoints c {where}",
+            arguments,
+        )
+        if not rows:
+            return await self._stock.get_tuple(config)
+        known = self._reset_known(thread_id, rows[0]["following"])
+        return (await self._tuples(rows, known))[0]
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        conditions, arguments = _conditions(config, filter, before)
+        listed, last = 0, None
+        while limit is None or listed < limit:
+            here, values = list(conditions), list(arguments)
+            if last is not None:
+                here.append("(c.checkpoint_id, c.thread_id, c.checkpoint_ns) < (%s, %s, %s)")
+                values += last
+            size = PAGE if limit is None else min(PAGE, limit - listed)
+            where = f"WHERE {' AND '.join(here)}" if here else ""
+            statement = (
+                f"SELECT {_COLUMNS} FROM freehold.thread_checkpoints c {where} "  # noqa: S608 - constant conditions, values as parameters
+                f"ORDER BY c.checkpoint_id DESC, c.thread_id DESC, c.checkpoint_ns DESC LIMIT {size}"
+            )
+            rows = await _patiently(lambda statement=statement, values=values: self._rows(statement, values))  # type: ignore[misc]
+            for found in await self._tuples(rows):
+                yield found
+            listed += len(rows)
+            if len(rows) < size:
+                break
+            last = (rows[-1]["checkpoint_id"], rows[-1]["thread_id"], rows[-1]["checkpoint_ns"])
+        if limit is None or listed < limit:
+            async for found in self._stock.list(config, filter, before, None if limit is None else limit - listed):
+                yield found
+
+    async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        """See the base class. Ancestors are read a page at a time; what the stock saver stored is walked one by one."""
+        thread_id, ns, checkpoint_id = _place(config)
+        found: dict[str, DeltaChannelHistory] = {channel: {"writes": []} for channel in channels}
+        remaining = set(channels)
+        if not remaining:
+            return found
+        target = await self.aget_tuple(config)
+        parent = target.parent_config["configurable"]["checkpoint_id"] if target and target.parent_config else None
+        while parent and remaining:
+            rows = await self._ancestors(thread_id, ns, parent)
+            tuples = await self._tuples(rows)
+            if not rows:
+                stock = await self._stock.get_tuple(_config(thread_id, ns, parent))
+                tuples = [stock] if stock else []
+            parent = None
+            for ancestor in tuples:
+                _collect(found, remaining, ancestor)
+                parent = ancestor.parent_config["configurable"]["checkpoint_id"] if ancestor.parent_config else None
+        for history in found.values():
+            history["writes"].reverse()
+        return found
+
+    async def _ancestors(self, thread_id: str, ns: str, checkpoint_id: str) -> list[dict[str, Any]]:
+        """A checkpoint and the chain of its parents, at most a page."""
+        return await self._rows(
+            "WITH RECURSIVE chain AS ("
+            " SELECT checkpoint_id, parent_id, 1 AS depth FROM freehold.thread_checkpoints"
+            "  WHERE thread_id = %(thread)s AND checkpoint_ns = %(ns)s AND checkpoint_id = %(id)s"
+            " UNION ALL SELECT p.checkpoint_id, p.parent_id, depth + 1 FROM chain JOIN freehold.thread_checkpoints p"
+            "  ON p.thread_id = %(thread)s AND p.checkpoint_ns = %(ns)s AND p.checkpoint_id = chain.parent_id WHERE depth < %(page)s)"
+            f" SELECT {_COLUMNS} FROM chain JOIN freehold.thread_checkpoints c"
+            "  ON c.thread_id = %(thread)s AND c.checkpoint_ns = %(ns)s AND c.checkpoint_id = chain.checkpoint_id ORDER BY depth",
+            {"thread": thread_id, "ns": ns, "id": checkpoint_id, "page": PAGE},
+        )
+
+    async def _rows(self, statement: str, arguments: Any) -> list[dict[str, Any]]:
+        async with self._pool.connection() as conn, conn.cursor(binary=True) as cursor:
+            await cursor.execute(statement.encode(), arguments)
+            return await cursor.fetchall()
+
+    async def _tuples(self, rows: Sequence[Mapping[str, Any]], known: ThreadMessages | None = None) -> list[CheckpointTuple]:
+        parsed = [(row, unpack(row["state"]), _unpacked_writes(row["writes"])) for row in rows]
+        wanted: dict[str, Wanted] = {}
+        for row, state, writes in parsed:
+            collect = wanted.setdefault(row["thread_id"], Wanted())
+            for node in (*state["values"].values(), *(node for _, _, node in writes)):
+                collect.add(node)
+        fetched = {thread: await _patiently(lambda t=thread, w=want: self._fetch(t, w)) for thread, want in wanted.items()}  # type: ignore[misc]
+        return [_tuple(row, state, writes, Decoder(self.serde, fetched[row["thread_id"]], known)) for row, state, writes in parsed]
+
+    async def _fetch(self, thread_id: str, wanted: Wanted) -> Fetched:
+        messages: dict[int, tuple[str, bytes]] = {}
+        blobs: dict[bytes, tuple[str, bytes]] = {}
+        if not wanted.positions and not wanted.digests:
+            return Fetched(messages, blobs)
+        async with self._pool.connection() as conn, conn.cursor(binary=True, row_factory=psycopg.rows.tuple_row) as cursor:
+            if wanted.positions:
+                starts, stops = bounds_of(list(wanted.positions))
+                await cursor.execute(
+                    "SELECT m.position, m.type, m.message FROM unnest(%s::int4[], %s::int4[]) AS part (start, stop)"
+                    " JOIN freehold.thread_messages m ON m.thread_id = %s AND m.position >= part.start AND m.position < part.stop",
+                    (starts, stops, thread_id),
+                )
+                messages = {position: (kind or "msgpack", data) for position, kind, data in await cursor.fetchall()}
+            if wanted.digests:
+                await cursor.execute(
+                    "SELECT digest, type, value FROM freehold.thread_blobs WHERE thread_id = %s AND digest = ANY(%s::bytea[])",
+                    (thread_id, list(wanted.digests)),
+                )
+                blobs = {digest: (kind, data) for digest, kind, data in await cursor.fetchall()}
+        return Fetched(messages, blobs)
+
+    # -- storing -------------------------------------------------------------------------------------------------
+
+    async def aput(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> RunnableConfig:
+        thread_id, ns, parent_id = _place(config)
+        await self._learn(thread_id)
+        key = (thread_id, ns, checkpoint["id"])
+        described = json.dumps(get_serializable_checkpoint_metadata(config, metadata), default=str).replace("\\u0000", "")
+
+        def encode() -> Encoded:
+            encoder = Encoder(self.serde, self._known[thread_id])
+            values = {channel: encoder.node(value) for channel, value in checkpoint["channel_values"].items()}
+            state = {name: value for name, value in checkpoint.items() if name not in {"id", "channel_values", "pending_sends"}}
+            return [(CheckpointRow(key, parent_id, pack({**state, "values": values}), described), encoder.rows)]
+
+        await self._writer.store(thread_id, encode, is_checkpoint=True)
+        return _config(*key)
+
+    async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
+        thread_id, ns, checkpoint_id = _place(config)
+        await self._learn(thread_id)
+        run_id = (config.get("metadata") or {}).get("run_id")
+
+        def encode() -> Encoded:
+            grouped: dict[int, list[tuple[str, Any]]] = {}
+            for channel, value in writes:
+                idx = WRITES_IDX_MAP.get(channel, 0)
+                if idx < 0:
+                    grouped[idx] = []  # one of each special kind
+                grouped.setdefault(idx, []).append((channel, value))
+            rows: Encoded = []
+            for idx, group in grouped.items():
+                encoder = Encoder(self.serde, self._known[thread_id])
+                packed = pack([[channel, encoder.node(value)] for channel, value in group])
+                rows.append(
+                    (WriteRow((thread_id, ns, checkpoint_id or "", task_id, idx), task_path, run_id and str(run_id), packed), encoder.rows)
+                )
+            return rows
+
+        if writes:
+            await self._writer.store(thread_id, encode, is_checkpoint=False)
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        """Whole numbers; a thread of the stock saver goes on with its own kind, so that old and new compare."""
+        if isinstance(current, str):
+            return f"{int(current.split('.')[0]) + 1:032}.{0:016}"
+        return 1 if current is None else current + 1
+
+    async def _learn(self, thread_id: str) -> None:
+        """Know where the messages of a thread end, before the first is stored."""
+        if thread_id not in self._known:
+            following = await self._following(thread_id)
+            if thread_id not in self._known:  # another operation of this thread may have been quicker
+                self._reset_known(thread_id, following)
+        self._known.move_to_end(thread_id)
+
+    async def _renumber(self, thread_id: str) -> None:
+        """Look again where the thread's messages end, and forget which ones are stored."""
+        self._reset_known(thread_id, await self._following(thread_id))
+
+    async def _following(self, thread_id: str) -> int:
+        statement = "SELECT COALESCE(max(position) + 1, 0) AS following FROM freehold.thread_messages WHERE thread_id = %s"
+        rows = await _patiently(lambda: self._rows(statement, (thread_id,)))
+        return int(rows[0]["following"])
+
+    def _reset_known(self, thread_id: str, following: int) -> ThreadMessages:
+        before = self._known.get(thread_id)
+        # What is still on its way to the database has taken positions already.
+        known = ThreadMessages(max(following, before.next if before else 0))
+        self._known[thread_id] = known
+        self._known.move_to_end(thread_id)
+        while len(self._known) > KNOWN_THREADS and not self._writer.busy:
+            self._known.popitem(last=False)
+        return known
+
+    # -- upkeep --------------------------------------------------------------------------------------------------
+
+    async def adelete_thread(self, thread_id: str) -> None:
+        """Remove everything of a thread, what the stock saver stored included."""
+        await upkeep.delete_threads(self._pool, [thread_id])
+        self._known.pop(thread_id, None)
+
+    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove what runs stored: their checkpoints, and the writes they left on checkpoints of others."""
+        async with self._pool.connection() as conn, conn.transaction():
+            await upkeep.delete_for_runs(conn, run_ids)
+        self._known.clear()
+
+    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        await upkeep.copy_thread(self._pool, source_thread_id, target_thread_id)
+        await self._stock.copy_thread(source_thread_id, target_thread_id)
+        self._known.pop(target_thread_id, None)
+
+    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Keep the newest checkpoint of each namespace ("keep_latest") or nothing ("delete").
+
+        With "keep_latest" a delta channel keeps the ancestors it is rebuilt from. A thread that runs meanwhile must not be
+        pruned; the server's own pruning sees to that.
+        """
+        if strategy == "delete":
+            for thread_id in thread_ids:
+                await self.adelete_thread(thread_id)
+            return
+        if strategy != "keep_latest":
+            raise ValueError(f"strategy: expected 'keep_latest' or 'delete', got {strategy!r}")
+        for thread_id in thread_ids:
+            await upkeep.keep_latest(self._pool, thread_id)
+            self._known.pop(thread_id, None)
+
+    # -- for programs without an event loop ----------------------------------------------------------------------
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return self._from_thread(self.aget_tuple(config))
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        found = self.alist(config, filter=filter, before=before, limit=limit)
+        while True:
+            try:
+                yield self._from_thread(cast(Coroutine[Any, Any, CheckpointTuple], anext(found)))
+            except StopAsyncIteration:
+                return
+
+    def put(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> RunnableConfig:
+        return self._from_thread(self.aput(config, checkpoint, metadata, new_versions))
+
+    def put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
+        self._from_thread(self.aput_writes(config, writes, task_id, task_path))
+
+    def delete_thread(self, thread_id: str) -> None:
+        self._from_thread(self.adelete_thread(thread_id))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        self._from_thread(self.adelete_for_runs(run_ids))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        self._from_thread(self.acopy_thread(source_thread_id, target_thread_id))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        self._from_thread(self.aprune(thread_ids, strategy=strategy))
+
+    def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        return self._from_thread(self.aget_delta_channel_history(config=config, channels=channels))
+
+    def _from_thread(self, work: Coroutine[Any, Any, T]) -> T:
+        if _running_loop() is self._loop:
+            work.close()
+            raise asyncio.InvalidStateError("this would block the event loop: use the method of the same name that begins with `a`")
+
+        async def consumed() -> T:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(consumed(), self._loop).result()
+
+
+def create_checkpointer(pool: Pool, *, run_id: UUID | None = None, epoch: int | None = None) -> PostgresSaver:
+    """The saver for one run (fenced), or for reading and hand-made updates (without run)."""
+    return PostgresSaver(pool, fence=(run_id, epoch) if run_id is not None and epoch is not None else None)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+class _Done:
+    """Awaitable, and no warning where nobody awaits it."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
+
+def _place(config: RunnableConfig) -> tuple[str, str, str | None]:
+    configurable = config["configurable"]
+    return str(configurable["thread_id"]), configurable.get("checkpoint_ns", ""), get_checkpoint_id(config)
+
+
+def _config(thread_id: str, ns: str, checkpoint_id: str) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": ns, "checkpoint_id": checkpoint_id}}
+
+
+def _conditions(
+    config: RunnableConfig | None, filter: Mapping[str, Any] | None, before: RunnableConfig | None
+) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = []
+    arguments: list[Any] = []
+    if config:
+        configurable = config["configurable"]
+        for name in ("thread_id", "checkpoint_ns"):
+            if configurable.get(name) is not None:
+                conditions.append(f"c.{name} = %s")
+                arguments.append(str(configurable[name]))
+        if checkpoint_id := get_checkpoint_id(config):
+            conditions.append("c.checkpoint_id = %s")
+            arguments.append(checkpoint_id)
+    if filter:
+        conditions.append("c.metadata @> %s::jsonb")
+        arguments.append(json.dumps(filter))
+    if before is not None and (limit := get_checkpoint_id(before)):
+        conditions.append("c.checkpoint_id < %s")
+        arguments.append(limit)
+    return conditions, arguments
+
+
+def _unpacked_writes(stored: Sequence[Sequence[bytes]] | None) -> list[tuple[str, str, Node]]:
+    """(task id, channel, node) in the order LangGraph applies them."""
+    return [(task.decode(), channel, node) for task, packed in stored or () for channel, node in unpack(packed)]
+
+
+def _tuple(row: Mapping[str, Any], state: dict[str, Any], writes: Sequence[tuple[str, str, Node]], decoder: Decoder) -> CheckpointTuple:
+    thread_id, ns = row["thread_id"], row["checkpoint_ns"]
+    values = {channel: decoder.value(node) for channel, node in state.pop("values").items()}
+    checkpoint = cast(Checkpoint, {**state, "id": row["checkpoint_id"], "channel_values": values})
+    pending: list[PendingWrite] = [(task, channel, decoder.value(node)) for task, channel, node in writes]
+    parent = _config(thread_id, ns, row["parent_id"]) if row["parent_id"] else None
+    return CheckpointTuple(_config(thread_id, ns, row["checkpoint_id"]), checkpoint, row["metadata"], parent, pending)
+
+
+def _collect(found: dict[str, DeltaChannelHistory], remaining: set[str], ancestor: CheckpointTuple) -> None:
+    """Add one ancestor's share, newest first; a channel whose value is stored there is complete."""
+    for write in reversed(ancestor.pending_writes or []):
+        if write[1] in remaining:
+            found[write[1]]["writes"].append(write)
+    for channel in list(remaining & ancestor.checkpoint["channel_values"].keys()):
+        found[channel]["seed"] = ancestor.checkpoint["channel_values"][channel]
+        remaining.discard(channel)
+
+
+async def _patiently(operation: Callable[[], Awaitable[T]]) -> T:
+    """Read again while the database is away."""
+    loop = asyncio.get_running_loop()
+    give_up_at = loop.time() + PATIENCE_SECONDS
+    pause = 0.1
+    while True:
+        try:
+            return await operation()
+        except psycopg.Error as error:
+            if not is_away(error):
+                raise
+            if loop.time() + pause > give_up_at:
+                raise StorageUnavailable(
+                    f"checkpoints cannot be read: {error}", hint="`freehold status` says whether the database is up"
+                ) from error
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 2.0)

@@ -1,0 +1,294 @@
+"""The checkpointer under real graphs: what is stored once, what is fenced, what continues, what is pruned."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, TypedDict
+from uuid import uuid4
+
+import psycopg
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command, interrupt
+from tests.conftest import Database
+
+from freehold.core.errors import Incompatible, LeaseLost
+from freehold.storage.checkpointer import PostgresSaver
+from freehold.storage.pool import Pool, create_pool
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    async with create_pool(database_url, max_size=10) as pool:
+        yield pool
+
+
+def conversation(saver: Any, answer: Any = None) -> Any:
+    """An unmodified MessagesState graph: one node that answers."""
+
+    async def respond(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [answer(state) if answer else AIMessage(f"answer {len(state['messages'])} " + "x" * 900)]}
+
+    return StateGraph(MessagesState).add_node(respond).add_edge(START, "respond").compile(checkpointer=saver)
+
+
+def on(thread: str, **more: Any) -> RunnableConfig:
+    return {"configurable": {"thread_id": thread, **more}}
+
+
+async def turn(graph: Any, thread: str, number: int) -> dict[str, Any]:
+    return await graph.ainvoke({"messages": [HumanMessage(f"question {number} " + "y" * 900)]}, on(thread))
+
+
+async def value(pool: Pool, query: str, *arguments: Any) -> Any:
+    async with pool.connection() as conn:
+        row = await (await conn.execute(query.encode(), arguments)).fetchone()
+        assert row is not None
+        return next(iter(row.values()))
+
+
+async def test_a_conversation_reads_back_as_it_was_and_each_message_is_stored_once(pool: Pool) -> None:
+    last: dict[str, Any] = {}
+    for number in range(30):
+        last = await turn(conversation(PostgresSaver(pool)), "t", number)  # a saver each time, as every run has its own
+    state = await conversation(PostgresSaver(pool)).aget_state(on("t"))
+    assert state.values == last
+    assert len(last["messages"]) == 60
+    # Input messages have no id yet where the input is stored, so they stand there beside their final form.
+    assert await value(pool, "SELECT count(*) FROM thread_messages") <= 60 + 30
+    distinct = "SELECT count(*) FROM (SELECT DISTINCT message FROM thread_messages) AS each"
+    assert await value(pool, distinct) == await value(pool, "SELECT count(*) FROM thread_messages")
+
+
+async def test_every_checkpoint_of_a_history_shows_the_messages_it_had(pool: Pool) -> None:
+    graph, reference = conversation(PostgresSaver(pool)), conversation(InMemorySaver())
+    for number in range(4):
+        await turn(graph, "t", number)
+        await turn(reference, "t", number)
+
+    async def seen(of: Any) -> list[Any]:
+        return [
+            (s.metadata["step"], s.metadata["source"], s.next, [m.content for m in s.values.get("messages", [])])
+            async for s in of.aget_state_history(on("t"))
+        ]
+
+    assert await seen(graph) == await seen(reference)
+
+
+async def test_a_message_changed_in_place_is_stored_as_it_is_then(pool: Pool) -> None:
+    def answer(state: MessagesState) -> AIMessage:
+        state["messages"][0].content = "changed in place"
+        state["messages"][-1].additional_kwargs.setdefault("notes", []).append(len(state["messages"]))
+        return AIMessage("done")
+
+    graph = conversation(PostgresSaver(pool), answer)
+    for number in range(2):
+        last = await turn(graph, "t", number)
+        stored = (await conversation(PostgresSaver(pool)).aget_state(on("t"))).values
+        assert stored == last
+    assert stored["messages"][0].content == "changed in place"
+    assert stored["messages"][2].additional_kwargs == {"notes": [3]}
+
+
+async def test_removed_and_replaced_messages_leave_the_older_checkpoints_alone(pool: Pool) -> None:
+    graph = conversation(PostgresSaver(pool))
+    for number in range(3):
+        last = await turn(graph, "t", number)
+    before = (await graph.aget_state(on("t"))).config
+    removed, replaced = last["messages"][1], last["messages"][2]
+    await graph.aupdate_state(on("t"), {"messages": [RemoveMessage(removed.id), HumanMessage("other words", id=replaced.id)]})
+    now = (await conversation(PostgresSaver(pool)).aget_state(on("t"))).values["messages"]
+    assert [m.content for m in now] == [last["messages"][0].content, "other words", *(m.content for m in last["messages"][3:])]
+    assert (await conversation(PostgresSaver(pool)).aget_state(before)).values == last
+
+
+async def test_two_branches_of_a_thread_keep_their_own_messages(pool: Pool) -> None:
+    graph = conversation(PostgresSaver(pool))
+    await turn(graph, "t", 1)
+    fork = (await graph.aget_state(on("t"))).config
+    await turn(graph, "t", 2)
+    left = (await graph.aget_state(on("t"))).config
+    await graph.ainvoke({"messages": [HumanMessage("another way")]}, fork)
+    right = (await graph.aget_state(on("t"))).config
+    contents = {
+        name: [m.content.split(" ")[0:2] for m in (await conversation(PostgresSaver(pool)).aget_state(config)).values["messages"]]
+        for name, config in (("left", left), ("right", right))
+    }
+    assert contents["left"][2] == ["question", "2"]
+    assert contents["right"][2] == ["another", "way"]
+
+
+async def test_parallel_branches_and_large_values_come_back(pool: Pool) -> None:
+    class State(TypedDict):
+        found: Annotated[list[str], lambda a, b: sorted((a or []) + (b or []))]
+        document: str
+
+    graph = StateGraph(State)
+    for name in "abcdefgh":
+        graph.add_node(name, lambda state, name=name: {"found": [name]})
+        graph.add_edge(START, name)
+    compiled = graph.compile(checkpointer=PostgresSaver(pool))
+    await compiled.ainvoke({"document": "d" * 100_000, "found": []}, on("t"))
+    await compiled.aupdate_state(on("t"), {"found": ["z"]}, as_node="a")
+    state = await graph.compile(checkpointer=PostgresSaver(pool)).aget_state(on("t"))
+    assert state.values == {"document": "d" * 100_000, "found": [*"abcdefghz"]}
+    # Once by itself, once within the input it came with; never again, though five checkpoints have it.
+    assert await value(pool, "SELECT count(*) FROM thread_blobs WHERE length(value) > 90000") == 2
+
+
+async def test_an_interrupted_thread_is_resumed_by_another_saver(pool: Pool) -> None:
+    def ask(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(f"you said {interrupt('what?')}")]}
+
+    def build() -> Any:
+        return StateGraph(MessagesState).add_node(ask).add_edge(START, "ask").compile(checkpointer=PostgresSaver(pool))
+
+    await build().ainvoke({"messages": [("user", "hello")]}, on("t"))
+    assert (await build().aget_state(on("t"))).tasks[0].interrupts[0].value == "what?"
+    last = await build().ainvoke(Command(resume="yes"), on("t"))
+    assert last["messages"][-1].content == "you said yes"
+    assert (await build().aget_state(on("t"))).next == ()
+
+
+async def test_a_claim_that_was_lost_stores_nothing(pool: Pool) -> None:
+    saver = PostgresSaver(pool, fence=(uuid4(), 1))
+    with pytest.raises(LeaseLost):
+        await turn(conversation(saver), "t", 1)
+    for table in ("thread_checkpoints", "thread_writes", "thread_messages"):
+        assert await value(pool, f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_two_savers_that_store_on_one_thread_at_once_mix_nothing_up(pool: Pool) -> None:
+    graphs = [conversation(PostgresSaver(pool)) for _ in range(4)]
+    for graph in graphs:
+        await graph.aget_state(on("t"))  # all of them believe the thread is empty
+    ends = await asyncio.gather(*(turn(graph, "t", number) for number, graph in enumerate(graphs)))
+    stored = {
+        tuple(m.content for m in state.values.get("messages", []))
+        async for state in conversation(PostgresSaver(pool)).aget_state_history(on("t"))
+    }
+    assert all(tuple(m.content for m in end["messages"]) in stored for end in ends)
+
+
+async def test_a_thread_of_the_stock_saver_is_read_and_continued(database: Database) -> None:
+    async with create_pool(database.owner_url, max_size=5) as pool:
+        async with AsyncPostgresSaver.from_conn_string(database.owner_url) as stock:
+            await stock.conn.execute("SET search_path TO public")  # type: ignore[union-attr]
+            await stock.setup()
+            for number in range(5):
+                before = await turn(conversation(stock), "old", number)
+        graph = conversation(PostgresSaver(pool))
+        assert (await graph.aget_state(on("old"))).values == before
+        after = await turn(graph, "old", 5)
+        assert after["messages"][:10] == before["messages"]
+        assert len(after["messages"]) == 12
+        history = [s async for s in conversation(PostgresSaver(pool)).aget_state_history(on("old"))]
+        assert [s.metadata["step"] for s in history] == list(range(16, -2, -1))
+        await PostgresSaver(pool).adelete_thread("old")
+        assert [s async for s in graph.aget_state_history(on("old"))] == []
+
+
+async def test_with_a_key_no_state_value_is_stored_in_clear(pool: Pool) -> None:
+    class State(MessagesState):
+        secret: str
+        count: int
+
+    serde = EncryptedSerializer.from_pycryptodome_aes(JsonPlusSerializer(), key=b"0" * 32)
+
+    def build(saver: Any) -> Any:
+        return (
+            StateGraph(State)
+            .add_node("a", lambda state: {"messages": [AIMessage("canary-answer")], "count": 7})
+            .add_edge(START, "a")
+            .compile(checkpointer=saver)
+        )
+
+    graph = build(PostgresSaver(pool, serde=serde))
+    await graph.ainvoke({"messages": [HumanMessage("canary-question")], "secret": "canary-value"}, on("t"))
+    assert (await graph.aget_state(on("t"))).values["secret"] == "canary-value"
+    for table in ("thread_checkpoints", "thread_writes", "thread_messages", "thread_blobs"):
+        rows = f"SELECT count(*) FROM {table} AS t WHERE t::text LIKE '%%canary%%' OR t::text LIKE '%%' || encode('canary', 'hex') || '%%'"
+        assert await value(pool, rows) == 0
+    await build(PostgresSaver(pool)).ainvoke({"messages": [], "secret": "clear"}, on("clear"))
+    with pytest.raises(Incompatible, match="not encrypted"):
+        await PostgresSaver(pool, serde=serde).aget_tuple(on("clear"))
+
+
+async def test_pruning_keeps_the_newest_state_and_drops_what_only_older_ones_held(pool: Pool) -> None:
+    graph = conversation(PostgresSaver(pool))
+    for number in range(5):
+        last = await turn(graph, "t", number)
+    await graph.aupdate_state(on("t"), {"messages": [RemoveMessage(m.id) for m in last["messages"][:8]]})
+    await PostgresSaver(pool).aprune(["t"])
+    state = await conversation(PostgresSaver(pool)).aget_state(on("t"))
+    assert state.values["messages"] == last["messages"][8:]
+    assert await value(pool, "SELECT count(*) FROM thread_checkpoints") == 1
+    assert await value(pool, "SELECT count(*) FROM thread_messages") == 2
+    assert len((await turn(conversation(PostgresSaver(pool)), "t", 9))["messages"]) == 4
+
+
+async def test_a_thread_with_a_delta_channel_is_pruned_and_goes_on(pool: Pool) -> None:
+    def extend(state: list[str] | None, writes: list[list[str]]) -> list[str]:
+        return [*(state or []), *(item for write in writes for item in write)]
+
+    class State(TypedDict):
+        items: Annotated[list[str], DeltaChannel(extend, snapshot_frequency=5)]
+
+    def build() -> Any:
+        return (
+            StateGraph(State)
+            .add_node("a", lambda state: {"items": [f"n{len(state['items'])}"]})
+            .add_edge(START, "a")
+            .compile(checkpointer=PostgresSaver(pool))
+        )
+
+    for number in range(8):
+        last = await build().ainvoke({"items": [f"i{number}"]}, on("t"))
+    await PostgresSaver(pool).aprune(["t"])
+    assert (await build().aget_state(on("t"))).values == last
+    assert await value(pool, "SELECT count(*) FROM thread_checkpoints") < 8
+    assert (await build().ainvoke({"items": ["more"]}, on("t")))["items"][:16] == last["items"]
+
+
+async def test_removing_a_run_takes_its_checkpoints_and_the_writes_it_left_on_others(pool: Pool) -> None:
+    def ask(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(f"you said {interrupt('what?')}")]}
+
+    def build(run: str) -> tuple[Any, RunnableConfig]:
+        graph = StateGraph(MessagesState).add_node(ask).add_edge(START, "ask").compile(checkpointer=PostgresSaver(pool))
+        return graph, {"configurable": {"thread_id": "t"}, "metadata": {"run_id": run}}
+
+    graph, config = build("first")
+    await graph.ainvoke({"messages": [HumanMessage("hello")]}, config)
+    before = await graph.aget_state(on("t"))
+    graph, config = build("second")
+    await graph.ainvoke(Command(resume="yes"), config)
+    await PostgresSaver(pool).adelete_for_runs(["second"])
+    after = await build("third")[0].aget_state(on("t"))
+    assert (after.values, after.next, after.tasks) == (before.values, before.next, before.tasks)
+
+
+async def test_ten_programs_may_create_the_tables_at_once_and_use_them_without_event_loop(database: Database) -> None:
+    async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as conn:
+        for table in ("checkpoints", "writes", "messages", "blobs"):
+            await conn.execute(f"DROP TABLE freehold.thread_{table}")
+        await conn.execute("DROP FUNCTION freehold.expect_stored")
+
+    def program(number: int) -> list[Any]:
+        with PostgresSaver.from_conn_string(database.owner_url, max_size=1) as saver:
+            saver.setup()
+            graph = StateGraph(MessagesState).add_node("a", lambda _: {"messages": [AIMessage("hi")]}).add_edge(START, "a")
+            compiled = graph.compile(checkpointer=saver)
+            compiled.invoke({"messages": [HumanMessage(str(number))]}, on(f"t{number}"))
+            return [m.content for m in compiled.get_state(on(f"t{number}")).values["messages"]]
+
+    answers = await asyncio.gather(*(asyncio.to_thread(program, number) for number in range(10)))
+    assert answers == [[str(number), "hi"] for number in range(10)]
