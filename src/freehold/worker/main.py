@@ -125,8 +125,7 @@ class Worker:
             async for channel, _ in messages:
                 if channel == CANCEL:
                     leases.look_now()
-                else:
-                    self._wake.set()
+                self._wake.set()  # of a cancellation too: a run nobody holds is claimed to be stopped
 
     async def _reap_for_ever(self) -> None:
         sweep = 0
