@@ -164,7 +164,13 @@ async def _work(settings: Settings) -> None:
     async with open_worker(settings) as worker:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, worker.stop)
-        await worker.run()
+        await worker.run(on_ready=_say_ready)
+
+
+def _say_ready() -> None:
+    """To the supervisor, which removes the file before the next start."""
+    if path := env.get("FREEHOLD_READY_FILE"):
+        Path(path).touch(mode=0o600)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

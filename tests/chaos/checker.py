@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
-from tests.chaos.history import History, RunRecord
+from tests.chaos.history import History, RunRecord, StoredCheckpoint, ThreadRecord
 
 TERMINAL = frozenset({"success", "error", "timeout", "interrupted"})
 
@@ -35,24 +35,44 @@ def _unfinished(history: History) -> Iterator[str]:
 
 def _stored_twice_or_skipped(history: History) -> Iterator[str]:
     for thread in history.threads:
-        steps: dict[str, list[int]] = defaultdict(list)
-        for checkpoint in sorted(thread.checkpoints, key=lambda item: item.checkpoint_id):
-            steps[checkpoint.run_id].append(checkpoint.step)
-        for run_id, stored in steps.items():
+        steps: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for checkpoint in _in_order(thread):
+            steps[checkpoint.run_id, checkpoint.namespace].append(checkpoint.step)
+        for (run_id, namespace), stored in steps.items():
             if stored != list(range(stored[0], stored[0] + len(stored))):
-                yield f"run {run_id} stored steps {stored}"
+                yield f"run {run_id} stored steps {stored} {namespace}".rstrip()
+
+
+def _other_steps(history: History) -> Iterator[str]:
+    for thread in history.threads:
+        stored = tuple(checkpoint.step for checkpoint in _in_order(thread) if not checkpoint.namespace)
+        if thread.expected_steps is not None and stored != thread.expected_steps:
+            yield f"thread {thread.thread_id} stored steps {stored} instead of {thread.expected_steps}"
+
+
+def _written_in_turns(history: History) -> Iterator[str]:
+    for thread in history.threads:
+        writers = [run_id for run_id, _ in groupby(item.run_id for item in _in_order(thread) if not item.namespace)]
+        if len(set(writers)) != len(writers):
+            yield f"thread {thread.thread_id}: runs wrote in turns, {writers}"
+
+
+def _in_order(thread: ThreadRecord) -> list[StoredCheckpoint]:
+    return sorted(thread.checkpoints, key=lambda item: item.checkpoint_id)
 
 
 def _forked(history: History) -> Iterator[str]:
     for thread in history.threads:
-        children = Counter(checkpoint.parent_id for checkpoint in thread.checkpoints)
-        for parent, count in children.items():
+        children = Counter((checkpoint.namespace, checkpoint.parent_id) for checkpoint in thread.checkpoints)
+        for (_, parent), count in children.items():
             if count > 1 and parent not in thread.forks:
                 yield f"thread {thread.thread_id}: {count} checkpoints follow {parent or 'nothing'}"
 
 
 def _wrong_result(history: History) -> Iterator[str]:
     for run in history.runs:
+        if run.status in TERMINAL and run.status != run.expected_status:
+            yield f"run {run.run_id} ended as {run.status} instead of {run.expected_status}: {run.error}"
         if run.status == "success" and run.values != run.expected:
             yield f"run {run.run_id} ended with {run.values!r} instead of {run.expected!r}"
 
@@ -109,6 +129,8 @@ def _stream_faults(run: RunRecord) -> Iterator[str]:
 RULES: dict[str, Callable[[History], Iterator[str]]] = {
     "an accepted run reaches an end in time": _unfinished,
     "each superstep is stored once": _stored_twice_or_skipped,
+    "the supersteps are those of an undisturbed run": _other_steps,
+    "runs of a thread write one after another": _written_in_turns,
     "a checkpoint has one successor": _forked,
     "the final state is that of an undisturbed run": _wrong_result,
     "a thread shows its last checkpoint": _stale_thread,

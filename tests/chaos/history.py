@@ -8,12 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StoredCheckpoint:
-    """One checkpoint of the root namespace; `run_id` is the run whose metadata it carries."""
+    """One checkpoint; `run_id` is the run whose metadata it carries, `namespace` is empty but for a subgraph's."""
 
     checkpoint_id: str
     parent_id: str | None
     run_id: str
     step: int
+    namespace: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class RunRecord:
     values: Any
     #: Everything a follower that rejoined saw; None: nobody followed it.
     events: tuple[SeenEvent, ...] | None = None
+    #: How it ends undisturbed.
+    expected_status: str = "success"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class ThreadRecord:
     checkpoints: tuple[StoredCheckpoint, ...]
     #: Checkpoints from which a fork was asked for: these may have several children.
     forks: frozenset[str] = frozenset()
+    #: Root steps that the same runs store undisturbed, oldest first; None: not known.
+    expected_steps: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,21 @@ BAD = [
     ("stored once", with_thread(checkpoints=(*CHECKPOINTS, StoredCheckpoint("4", "3", "r", 2)))),
     ("stored once", with_thread(checkpoints=CHECKPOINTS[:2] + CHECKPOINTS[3:])),
     ("one successor", with_thread(checkpoints=(*CHECKPOINTS, StoredCheckpoint("4", "2", "r", 3)))),
+    (
+        "stored once",
+        with_thread(checkpoints=(*CHECKPOINTS, StoredCheckpoint("4", None, "r", 0, "i"), StoredCheckpoint("5", "4", "r", 0, "i"))),
+    ),
+    (
+        "one successor",
+        with_thread(checkpoints=(*CHECKPOINTS, StoredCheckpoint("4", None, "r", 0, "i"), StoredCheckpoint("5", None, "s", 1, "i"))),
+    ),
+    ("supersteps are", with_thread(expected_steps=(-1, 0, 1, 2, 3))),
+    ("supersteps are", with_thread(expected_steps=(-1, 0, 2))),
+    (
+        "one after another",
+        with_thread(checkpoints=(*CHECKPOINTS, StoredCheckpoint("4", "3", "s", 3), StoredCheckpoint("5", "4", "r", 4))),
+    ),
+    ("undisturbed run", with_run(status="error", error={"message": "gave up"})),
     ("undisturbed", with_run(values={"n": 3})),
     ("last checkpoint", with_thread(values={"n": 1})),
     ("overlap", replace(GOOD, runs=(RUN, replace(RUN, run_id="s", started_at=1.5)))),

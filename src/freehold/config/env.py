@@ -41,6 +41,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("FREEHOLD_API_KEY", "API key that the command line sends to the server.", secret=True),
     Variable("FREEHOLD_BOOTSTRAP_API_KEY", "First API key of the server, set by the supervisor where keys are needed.", secret=True),
     Variable("FREEHOLD_IDENTITY", "Set by the supervisor: marks a process as one of its own.", secret=False),
+    Variable("FREEHOLD_READY_FILE", "Set by the supervisor: a worker writes this file once it takes work."),
     Variable("PROMETHEUS_MULTIPROC_DIR", "Folder through which workers hand their metrics to the server's /metrics."),
     Variable("FREEHOLD_LLAMA_SERVER", "Path of a llama-server to use instead of fetching or building one."),
     Variable("NO_COLOR", "Any value: plain output without colours."),

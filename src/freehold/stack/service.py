@@ -7,6 +7,7 @@ Texts in `args` and `env` may hold placeholders that only a target can fill:
     ${secret:api_key}     value of a secret, filled when a process starts and never written to a rendered file
     ${home} ${config} ${model} ${project}   state folder, freehold.toml, model file or folder, working directory
     ${model_template}     chat template that comes with the model
+    ${ready}              file that this very process writes once it takes work; each replica has its own
 
 A value whose placeholder has nothing to fill it (no freehold.toml, for instance) is left out together with its variable.
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["server", "task"]
-Probe = Literal["http", "postgres", "valkey", "alive"]
+Probe = Literal["http", "postgres", "valkey", "ready", "alive"]
 Environment = Literal["minimal", "user"]
 
 
@@ -58,7 +59,7 @@ class Health:
     """How one sees that a service does its work, or for a task, nothing: a task is done when it exits with 0."""
 
     probe: Probe
-    #: http: a URL; postgres and valkey: the folder of the socket (a placeholder); alive: empty.
+    #: http: a URL; postgres and valkey: the folder of the socket (a placeholder); ready: `${ready}`; alive: empty.
     target: str = ""
     interval_seconds: float = 5.0
     #: How long the first success may take before the start counts as failed.

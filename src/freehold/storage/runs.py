@@ -7,7 +7,7 @@ worker that claimed the run and change nothing once another one holds it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from freehold.core.encode import to_json
 from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import new_id
 from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
-from freehold.storage import queries
+from freehold.storage import checkpoint_removal, queries
 from freehold.storage.pool import Pool, connection
 
 SQL = queries.load("runs")
@@ -140,7 +140,10 @@ class Runs:
         return tuple(run.run_id for run in active)
 
     async def cancel(self, caller: Caller, thread_id: UUID, run_id: UUID, action: CancelAction) -> Run:
-        """Ask for a run to stop; one that has not started ends at once.
+        """Ask for a run to stop; one that has not started ends at once, and so does one nobody holds that is rolled back.
+
+        Returns:
+            The run as it stands; still active where a worker has yet to stop it.
 
         Raises:
             NotFound: no such run of the caller.
@@ -156,20 +159,27 @@ class Runs:
             run = _run(row)
             if not run.is_active:
                 raise Conflict(f"run {run_id} has ended already: {run.status}")
-            await self._stop(conn, run, action)
+            if not await self._stop(conn, run, action):
+                return run
             await conn.execute(SQL["settle_thread"], arguments)
-        return run
+        return replace(run, status="interrupted")
 
-    async def _stop(self, conn: Connection, run: Run, action: CancelAction) -> None:
+    async def _stop(self, conn: Connection, run: Run, action: CancelAction) -> bool:
+        """With the thread locked, so that the run cannot end meanwhile. True: it ended here, nobody else has to stop it."""
         arguments = {"run_id": run.run_id, "action": action}
-        # Twice, because between the two statements a worker may have given the run back.
-        for _ in range(2):
-            if await _one(conn, "cancel_pending", arguments):
-                if action == "rollback":
-                    await conn.execute("DELETE FROM runs WHERE run_id = %(run_id)s", arguments)
-                return
-            if await _one(conn, "cancel_running", arguments):
-                return
+        if action == "rollback":
+            if await _one(conn, "remove_pending", arguments):
+                await self._forget(conn, run)
+                return True
+        elif await _one(conn, "cancel_unstarted", arguments):
+            return True
+        await conn.execute(SQL["ask_to_stop"], arguments)
+        return False
+
+    async def _forget(self, conn: Connection, run: Run) -> None:
+        """What a run left besides its row, which is gone: from here on the thread has never seen it."""
+        await checkpoint_removal.remove_with_run(conn, run.thread_id, run.run_id)
+        await conn.execute(SQL["rewind_graph"], {"thread_id": run.thread_id})
 
     async def get(self, caller: Caller, thread_id: UUID, run_id: UUID) -> Run:
         """Raises NotFound where the caller has no such run."""
@@ -228,7 +238,9 @@ class Runs:
         error: dict[str, Any] | None = None,
         if_expired: bool = False,
     ) -> bool:
-        """End a run and set its thread, in one transaction with the epoch checked. False: the claim was lost, nothing changed.
+        """End a run and set its thread, in one transaction with the epoch checked.
+
+        False: the claim was lost, or the run is to be rolled back (see `roll_back`); nothing changed.
 
         Args:
             values: JSON; None leaves the thread's values as they are.
@@ -261,19 +273,23 @@ class Runs:
         async with connection(self._pool) as conn:
             return await _one(conn, "postpone", {"run_id": run.run_id, "epoch": run.epoch, "seconds": seconds}) is not None
 
-    async def roll_back(self, run: Run) -> bool:
-        """Remove a run and every checkpoint it wrote. False: the claim was lost."""
+    async def roll_back(self, run: Run, *, if_expired: bool = False) -> bool:
+        """Remove a run that was asked to be rolled back, with every checkpoint it wrote.
+
+        The thread's row needs no more than its status: a run changes values, interrupts and error only by `finish`.
+
+        Args:
+            if_expired: only where the lease has run out.
+
+        Returns:
+            False: the claim was lost, or nobody asked; nothing changed.
+        """
         async with connection(self._pool) as conn, conn.transaction():
             await conn.execute("SELECT FROM threads WHERE thread_id = %s FOR NO KEY UPDATE", (run.thread_id,))
-            if await _one(conn, "remove", {"run_id": run.run_id, "epoch": run.epoch}) is None:
+            # First the run: this waits for a checkpoint that is being written, and no more are after it.
+            if await _one(conn, "remove", {"run_id": run.run_id, "epoch": run.epoch, "if_expired": if_expired}) is None:
                 return False
-            thread, wrote = str(run.thread_id), str(run.run_id)
-            await conn.execute("DELETE FROM checkpoints WHERE thread_id = %s AND metadata->>'run_id' = %s", (thread, wrote))
-            await conn.execute(
-                "DELETE FROM checkpoint_writes w WHERE thread_id = %s AND NOT EXISTS (SELECT FROM checkpoints c "
-                "WHERE c.thread_id = w.thread_id AND c.checkpoint_ns = w.checkpoint_ns AND c.checkpoint_id = w.checkpoint_id)",
-                (thread,),
-            )
+            await self._forget(conn, run)
             await conn.execute(SQL["settle_thread"], {"thread_id": run.thread_id})
         return True
 
@@ -286,6 +302,8 @@ class Runs:
         return returned, given_up
 
     async def _give_up(self, run: Run, worker: str) -> bool:
+        if run.cancel == "rollback":
+            return await self.roll_back(run, if_expired=True)
         message = f"the worker executing this run died {run.attempt} times (last: {worker}); not tried again"
         error = {"error": "WorkerDied", "message": message}
         return await self.finish(run, "error", thread_status="error", values=None, interrupts={}, error=error, if_expired=True)
@@ -293,9 +311,8 @@ class Runs:
     async def reap_temporary(self, keep_seconds: float) -> int:
         """Remove threads of stateless runs that ended `keep_seconds` ago, with their checkpoints."""
         async with connection(self._pool) as conn, conn.transaction():
-            gone = [str(row["thread_id"]) for row in await _all(conn, "reap_temporary", {"keep_seconds": keep_seconds})]
-            for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
-                await conn.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)".encode(), (gone,))  # noqa: S608 - constant names
+            gone = [row["thread_id"] for row in await _all(conn, "reap_temporary", {"keep_seconds": keep_seconds})]
+            await checkpoint_removal.remove_with_threads(conn, gone)
         return len(gone)
 
 

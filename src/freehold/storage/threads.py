@@ -15,7 +15,7 @@ from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import new_id
-from freehold.storage import queries
+from freehold.storage import checkpoint_removal, queries
 from freehold.storage.pool import Pool, connection
 
 SQL = queries.load("threads")
@@ -44,6 +44,8 @@ class Thread:
     created_at: datetime
     updated_at: datetime
     state_updated_at: datetime
+    #: What `status` is once no run is active.
+    status_at_rest: ThreadStatus
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,7 @@ class Threads:
             gone = await (await conn.execute(SQL["delete"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
             if gone is None:
                 raise NotFound(f"Thread with ID {thread_id} not found")
-            for table in ("checkpoints", "checkpoint_blobs", "checkpoint_writes"):
-                await conn.execute(f"DELETE FROM {table} WHERE thread_id = %s".encode(), (str(thread_id),))  # noqa: S608 - constant names
+            await checkpoint_removal.remove_with_threads(conn, [thread_id])
 
     async def search(self, caller: Caller, wanted: ThreadFilter) -> tuple[list[Thread], int]:
         """One page of threads and the number of all that match (0 where the page lies behind the end).

@@ -126,7 +126,10 @@ class RunExecution:
             except (LeaseLost, GraphDrained, StorageUnavailable) as error:
                 await self._after_setback(error)
             except Exception as error:  # noqa: BLE001 - users' graphs raise anything; it is the run's result
-                await self._end(writer, _failed(error))
+                if self._cancel:  # it was stopped, and raised on its way out
+                    await self._after_stop(writer)
+                else:
+                    await self._end(writer, _failed(error))
             else:
                 await self._end(writer, ending)
 
@@ -233,7 +236,9 @@ class RunExecution:
             log.error("the end of run %s could not be stored; it is executed again", self.run.run_id, extra={"action": "finish_failed"})
             return
         if not won:
-            log.warning("run %s was taken by another worker before its end", self.run.run_id, extra={"action": "lease_lost"})
+            # Two reasons: a rollback asked for in this moment, or another worker holds the run.
+            if not await self._roll_back(writer):
+                log.warning("run %s was taken by another worker before its end", self.run.run_id, extra={"action": "lease_lost"})
             return
         if ending.error:
             log.info("run %s ended: %s", self.run.run_id, ending.error, extra={"action": "run_failed"})
@@ -279,13 +284,20 @@ class RunExecution:
         if self._lost:
             log.warning("run %s is held by another worker now; stopped", self.run.run_id, extra={"action": "lease_lost"})
         elif self._cancel == "rollback":
-            if await self._needs.runs.roll_back(self.run):
-                writer.end(to_json({"status": "interrupted", "error": None, "interrupts": [], "values": None}))
+            await self._roll_back(writer)
         elif self._cancel:
             await self._end(writer, await self._interrupted())
         else:
             await self._needs.runs.release(self.run)
             await self._needs.events.wake_workers()
+
+    async def _roll_back(self, writer: EventWriter) -> bool:
+        """Take the run back where that was asked for and the claim holds."""
+        if not await self._needs.runs.roll_back(self.run):
+            return False
+        writer.end(to_json({"status": "interrupted", "error": None, "interrupts": [], "values": None}))
+        await self._needs.events.wake_workers()
+        return True
 
     async def _after_setback(self, error: Exception) -> None:
         if isinstance(error, LeaseLost) or self._lost:

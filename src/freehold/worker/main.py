@@ -10,6 +10,7 @@ import logging
 import os
 import random
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 
 from freehold.core.errors import StorageUnavailable
@@ -41,10 +42,12 @@ class Worker:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._executions: dict[asyncio.Task[None], RunExecution] = {}
+        self._on_ready: Callable[[], None] | None = None
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
-    async def run(self) -> None:
-        """Work until stopped; raises only where the process itself cannot go on."""
+    async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Work until stopped; raises only where the process itself cannot go on. `on_ready`: called once, after the first look for runs."""
+        self._on_ready = on_ready
         with LeaseKeeper(self._database_url, self._lease_seconds, asyncio.get_running_loop()) as leases:
             helpers = [
                 asyncio.create_task(self._listen(leases), name="wake"),
@@ -80,10 +83,14 @@ class Worker:
 
     async def _claim(self) -> Run | None:
         try:
-            return await self._needs.runs.claim(self.name, self._lease_seconds)
+            claimed = await self._needs.runs.claim(self.name, self._lease_seconds)
         except StorageUnavailable as error:
             log.warning("cannot claim runs: %s", error.message, extra={"action": "claim_failed"})
             return None
+        if self._on_ready:
+            self._on_ready()
+            self._on_ready = None
+        return claimed
 
     def _start(self, run: Run, leases: LeaseKeeper) -> None:
         execution = RunExecution(run, self._needs)
@@ -125,8 +132,7 @@ class Worker:
             async for channel, _ in messages:
                 if channel == CANCEL:
                     leases.look_now()
-                else:
-                    self._wake.set()
+                self._wake.set()  # of a cancellation too: a run nobody holds is claimed to be stopped
 
     async def _reap_for_ever(self) -> None:
         sweep = 0

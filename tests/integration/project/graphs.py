@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, TypedDict
 
 from langchain_core.messages import HumanMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
@@ -52,6 +53,17 @@ async def blocking(state: State) -> State:
     _mark(state, "blocking")
     time.sleep(state.get("seconds", 0))  # what users should not do, and do
     return {"steps": ["blocking"]}
+
+
+async def turn(state: State, config: RunnableConfig) -> State:
+    """Says when it begins and ends, so that two at once on one thread would be seen."""
+    run = config["configurable"]["run_id"]
+    _mark(state, f"begin {run}")
+    try:
+        await asyncio.sleep(state.get("seconds", 0))
+    finally:
+        _mark(state, f"end {run}")
+    return {"steps": [run]}
 
 
 async def last(state: State) -> State:
@@ -103,6 +115,7 @@ def _chain(*nodes):
 
 
 steps = _chain(first, slow, last).compile()
+turns = _chain(turn).compile()
 ticks = _chain(first, ticking, last).compile()
 blocks = _chain(first, blocking, last).compile()
 remembers = _chain(remember).compile()

@@ -11,8 +11,10 @@ from langgraph.checkpoint.base import empty_checkpoint
 
 from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, InvalidRequest, LeaseLost, NotFound
+from freehold.core.ids import assistant_id
 from freehold.core.run import Run, RunRequest
 from freehold.storage import queries
+from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
@@ -181,6 +183,8 @@ async def test_rolling_back_removes_the_run_and_its_checkpoints_only(runs: Runs,
     run = await runs.claim("w", 10)
     assert run
     await saver.aput(config, empty_checkpoint(), {"run_id": str(run.run_id)}, {})
+    assert not await runs.roll_back(run)  # nobody has asked
+    await runs.cancel(ANNA, thread, run.run_id, "rollback")
     assert await runs.roll_back(run)
     assert [item.metadata["run_id"] async for item in saver.alist(config)] == ["earlier"]
     assert await runs.list(ANNA, thread) == []
@@ -246,3 +250,35 @@ async def test_the_queue_tells_its_length_and_age(runs: Runs) -> None:
     assert (queue.depth, queue.running, queue.active_threads) == (1, 1, 3)
     assert queue.checkpoint_bytes > 0
     assert queue.age_seconds >= 0
+
+
+async def test_a_rollback_asked_for_in_the_moment_of_the_end_takes_the_run_back_all_the_same(runs: Runs, pool: Pool, thread: UUID) -> None:
+    await accept(runs, thread)
+    run = await runs.claim("w", 10)
+    assert run
+    await runs.cancel(ANNA, thread, run.run_id, "rollback")
+    await runs.cancel(ANNA, thread, run.run_id, "interrupt")  # does not soften it
+    assert not await runs.finish(run, "success", thread_status="idle", values=b'{"a": 1}', interrupts={})
+    assert await runs.roll_back(run)
+    now = await Threads(pool).get(ANNA, thread)
+    assert (now.status, now.values, await runs.list(ANNA, thread)) == ("idle", None, [])
+
+
+async def test_a_run_to_be_rolled_back_whose_workers_always_died_is_removed(runs: Runs, pool: Pool, thread: UUID) -> None:
+    await accept(runs, thread)
+    run = await runs.claim("w", 10)
+    assert run
+    await runs.cancel(ANNA, thread, run.run_id, "rollback")
+    await expire(pool, run)
+    assert await runs.reap(max_attempts=1) == ([], [run.run_id])
+    assert await runs.list(ANNA, thread) == []
+
+
+async def test_a_run_that_is_rolled_back_gives_the_thread_back_to_the_graph_before(runs: Runs, pool: Pool, thread: UUID) -> None:
+    await Assistants(pool).sync({"one": None, "two": None})
+    for graph in ("one", "two"):
+        await runs.accept(ANNA, Target(assistant_id(graph), graph, thread), RunRequest())
+    newest = (await runs.list(ANNA, thread))[0]
+    await runs.cancel(ANNA, thread, newest.run_id, "rollback")
+    now = await Threads(pool).get(ANNA, thread)
+    assert now.metadata == {"graph_id": "one", "assistant_id": str(assistant_id("one"))}

@@ -111,8 +111,9 @@ async def cancel_run(
 ) -> Response:
     """Stop a run; "interrupt" keeps its checkpoints, "rollback" removes them with the run."""
     run = await parts.runs.get(caller, thread_id, run_id)
-    await cancel(parts, caller, run, action)
+    stopping = await cancel(parts, caller, run, action)
     if not wait:
         return nothing(202)
-    await RunFollower(parts, run).end()
+    if stopping.is_active:
+        await RunFollower(parts, run).end()
     return nothing()

@@ -84,12 +84,14 @@ WITH done AS (
   UPDATE runs
      SET status = %(status)s, error = %(error)s, lease_until = NULL, updated_at = now()
    WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running' AND (NOT %(if_expired)s OR lease_until < now())
+     AND cancel IS DISTINCT FROM 'rollback'  -- asked for in the moment it ended: it is taken back all the same
   RETURNING thread_id, run_id
 )
 UPDATE threads
    SET status = CASE WHEN EXISTS (SELECT FROM runs WHERE runs.thread_id = done.thread_id AND runs.run_id <> done.run_id
                                      AND runs.status IN ('pending', 'running'))
                      THEN 'busy' ELSE %(thread_status)s END,
+       status_at_rest = %(thread_status)s,
        "values" = COALESCE(%(values)s, threads."values"), interrupts = %(interrupts)s, error = %(error)s,
        updated_at = now(), state_updated_at = now()
   FROM done
@@ -127,24 +129,38 @@ DELETE FROM threads
                       LIMIT 500 FOR UPDATE SKIP LOCKED)
 RETURNING thread_id
 
--- cancel_pending: end a run that has not started
-UPDATE runs SET status = 'interrupted', updated_at = now(), error = NULL
- WHERE run_id = %(run_id)s AND status = 'pending'
-RETURNING *
+-- cancel_unstarted: end a run that has not begun; one that has left something is ended by the next worker, which reads it
+UPDATE runs SET status = 'interrupted', updated_at = now()
+ WHERE run_id = %(run_id)s AND status = 'pending' AND epoch = 0
+RETURNING run_id
 
--- cancel_running: ask the worker that holds a run to stop
-UPDATE runs SET cancel = %(action)s, updated_at = now()
- WHERE run_id = %(run_id)s AND status = 'running'
-RETURNING *
+-- remove_pending: take a run away that nobody holds
+DELETE FROM runs WHERE run_id = %(run_id)s AND status = 'pending' RETURNING run_id
+
+-- ask_to_stop: tell the worker that holds a run, or the next one, to stop it; a rollback asked for once stays one
+UPDATE runs
+   SET cancel = CASE WHEN cancel = 'rollback' THEN cancel ELSE %(action)s END,
+       available_at = LEAST(available_at, now()), updated_at = now()
+ WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
 
 -- settle_thread: a thread without active runs is not busy
 UPDATE threads
-   SET status = CASE WHEN interrupts <> '{}' THEN 'interrupted' ELSE 'idle' END, updated_at = now()
+   SET status = status_at_rest, updated_at = now()
  WHERE thread_id = %(thread_id)s AND status = 'busy'
    AND NOT EXISTS (SELECT FROM runs WHERE runs.thread_id = %(thread_id)s AND runs.status IN ('pending', 'running'))
 
--- remove: take a rolled-back run away altogether, with the epoch checked
-DELETE FROM runs WHERE run_id = %(run_id)s AND epoch = %(epoch)s RETURNING thread_id
+-- rewind_graph: once a run is gone, its thread belongs to the graph of the newest run it still has
+UPDATE threads
+   SET metadata = metadata || jsonb_build_object('graph_id', newest.graph_id, 'assistant_id', newest.assistant_id::text)
+  FROM (SELECT assistants.graph_id, assistants.assistant_id FROM runs JOIN assistants USING (assistant_id)
+         WHERE runs.thread_id = %(thread_id)s ORDER BY runs.queue_position DESC LIMIT 1) newest
+ WHERE threads.thread_id = %(thread_id)s
+
+-- remove: take a run away that is to be rolled back, with the epoch checked
+DELETE FROM runs
+ WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running' AND cancel = 'rollback'
+   AND (NOT %(if_expired)s OR lease_until < now())
+RETURNING thread_id
 
 -- progress: where a run stands, for those who wait for it
 SELECT status, epoch, attempt, error FROM runs WHERE run_id = %(run_id)s

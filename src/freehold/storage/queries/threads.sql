@@ -31,5 +31,6 @@ SELECT *, count(*) OVER () AS total FROM threads
 UPDATE threads
    SET "values" = %(values)s, interrupts = %(interrupts)s, updated_at = now(), state_updated_at = now(),
        metadata = metadata || %(metadata)s,
-       status = CASE WHEN status = 'busy' THEN status WHEN %(interrupted)s THEN 'interrupted' ELSE 'idle' END
+       status = CASE WHEN status = 'busy' THEN status WHEN %(interrupted)s THEN 'interrupted' ELSE 'idle' END,
+       status_at_rest = CASE WHEN %(interrupted)s THEN 'interrupted' ELSE 'idle' END
  WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s

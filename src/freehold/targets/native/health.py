@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from freehold.stack.service import Health
@@ -29,6 +30,12 @@ async def ask(health: Health) -> str | None:
         return "does not listen yet" if isinstance(error, (FileNotFoundError, ConnectionRefusedError)) else f"does not answer ({error})"
     except Exception as error:  # noqa: BLE001 - whatever a probe trips over is an answer; raised, it would end the watching
         return f"cannot be asked ({type(error).__name__}: {error})"
+
+
+def forget(health: Health) -> None:
+    """Before a process is started: what an earlier life of it said does not count."""
+    if health.probe == "ready":
+        Path(health.target).unlink(missing_ok=True)
 
 
 async def _http(url: str) -> str | None:
@@ -70,4 +77,17 @@ async def _valkey(path: str) -> str | None:
     return None if answer == b"+PONG" else answer.decode(errors="replace") or "closed the connection"
 
 
-_PROBES: Mapping[str, Callable[[str], Awaitable[str | None]]] = {"http": _http, "postgres": _postgres, "valkey": _valkey}
+async def _ready(path: str) -> str | None:
+    return None if _exists(path) else "does not take work yet"
+
+
+def _exists(path: str) -> bool:
+    return Path(path).exists()
+
+
+_PROBES: Mapping[str, Callable[[str], Awaitable[str | None]]] = {
+    "http": _http,
+    "postgres": _postgres,
+    "valkey": _valkey,
+    "ready": _ready,
+}

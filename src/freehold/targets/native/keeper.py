@@ -206,6 +206,8 @@ class Keeper:
         self._become("starting")
         self._late = None
         logs.rotate_if_large(self.log_file)
+        if self.process.health:
+            health.forget(self.process.health)
         self._running = running = await self._spawn(self.process.argv)
         self.since = time.time()
         watch = asyncio.create_task(self._watch(running))

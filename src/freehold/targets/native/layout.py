@@ -40,5 +40,9 @@ class Layout:
     #: Services that do not lie in `home`.
     places: Mapping[str, Place] = field(default_factory=dict)
 
+    def ready_file(self, process: str) -> Path:
+        """By which a process says that it takes work."""
+        return self.home / "native" / f"{process}.ready"
+
     def place(self, name: str) -> Place:
         return self.places.get(name) or Place(self.home / name, self.runtime)

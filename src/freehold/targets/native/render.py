@@ -34,12 +34,12 @@ def _process(service: Service, name: str, names: Mapping[str, tuple[str, ...]], 
         service=service.name,
         kind=service.kind,
         about=service.about,
-        argv=(*layout.programs[service.program], *(_fill(part, layout) for part in service.args)),
-        env={**_environment(service.env, layout), "FREEHOLD_IDENTITY": layout.identity},
+        argv=(*layout.programs[service.program], *(_fill(part, name, layout) for part in service.args)),
+        env={**_environment(service.env, name, layout), "FREEHOLD_IDENTITY": layout.identity},
         environment=service.environment,
         cwd=str(layout.project) if service.environment == "user" else "/",
         folders=(str(place.sockets), *data) if data else (),
-        health=_health(service.health, layout),
+        health=_health(service.health, name, layout),
         needs=tuple(need for service_name in service.needs for need in names[service_name]),
         restarts=service.restarts,
         stop_signal=service.stop_signal,
@@ -53,28 +53,30 @@ def _replicas(service: Service) -> Iterable[str]:
     return [service.name] if service.replicas == 1 else [f"{service.name}-{number}" for number in range(1, service.replicas + 1)]
 
 
-def _environment(env: Mapping[str, str], layout: Layout) -> dict[str, str]:
+def _environment(env: Mapping[str, str], process: str, layout: Layout) -> dict[str, str]:
     filled = {}
     for name, text in sorted(env.items()):
         try:
-            filled[name] = _fill(text, layout)
+            filled[name] = _fill(text, process, layout)
         except _Missing:
             continue
     return filled
 
 
-def _health(health: Health | None, layout: Layout) -> Health | None:
-    return replace(health, target=_fill(health.target, layout)) if health else None
+def _health(health: Health | None, process: str, layout: Layout) -> Health | None:
+    return replace(health, target=_fill(health.target, process, layout)) if health else None
 
 
-def _fill(text: str, layout: Layout) -> str:
-    return _PLACEHOLDER.sub(lambda match: _value(match[1], match[2], layout), text)
+def _fill(text: str, process: str, layout: Layout) -> str:
+    return _PLACEHOLDER.sub(lambda match: _value(match[1], match[2], process, layout), text)
 
 
-def _value(kind: str, name: str | None, layout: Layout) -> str:
+def _value(kind: str, name: str | None, process: str, layout: Layout) -> str:
     if name:
         place = layout.place(name)
         return str({"data": place.data, "sockets": place.sockets}[kind])
+    if kind == "ready":
+        return str(layout.ready_file(process))
     value = {"home": layout.home, "project": layout.project, "config": layout.config, "model": layout.model}[kind]
     if value is None:
         raise _Missing(kind)

@@ -100,5 +100,15 @@ async def test_a_loading_valkey_says_so(path: Path) -> None:
         assert await health.ask(Health("valkey", str(path / "v"))) == "-LOADING the dataset"
 
 
+async def test_a_process_that_says_itself_when_it_takes_work_is_not_well_before_nor_after_a_new_start(path: Path) -> None:
+    asked = Health("ready", str(path / "worker.ready"))
+    assert await health.ask(asked) == "does not take work yet"
+    (path / "worker.ready").touch()
+    assert await health.ask(asked) is None
+    health.forget(asked)
+    health.forget(asked)
+    assert await health.ask(asked) == "does not take work yet"
+
+
 async def test_a_process_without_a_question_is_well_while_it_lives() -> None:
     assert await health.ask(Health("alive")) is None

@@ -117,6 +117,15 @@ async def test_a_service_that_stops_answering_is_unhealthy_and_recovers(home: Ho
     assert watched.restarts == 0
 
 
+async def test_the_ready_file_of_an_earlier_life_makes_nobody_healthy(home: Home, keep: Keep) -> None:
+    ready, waits = home.path / "a.ready", "import time; time.sleep(600)"
+    ready.touch()
+    watched = keep(code("a", waits, health=Health("ready", str(ready))))
+    await until(lambda: watched.state == "starting" and watched.why == "does not take work yet")
+    ready.touch()
+    await until(lambda: watched.state == "healthy")
+
+
 async def test_work_before_the_first_start_is_done_once(home: Home, keep: Keep) -> None:
     new, final = home.path / "data.new", home.path / "data"
     once = Once(("/bin/mkdir", str(new)), builds=str(new), produces=str(final))

@@ -93,6 +93,13 @@ def test_replicas_become_numbered_processes_that_share_a_service() -> None:
     assert [process.name for process in workers] == ["worker-1", "worker-2"]
 
 
+def test_each_replica_says_by_a_file_of_its_own_that_it_is_ready() -> None:
+    workers = [process for process in rendered("root-with-two-workers").processes if process.service == "worker"]
+    told = [process.env["FREEHOLD_READY_FILE"] for process in workers]
+    assert told == [process.health.target for process in workers if process.health]
+    assert len(set(told)) == 2
+
+
 def test_what_nothing_fills_is_left_out_with_its_variable() -> None:
     server = rendered("defaults-on-a-laptop").process("server")
     assert server is not None

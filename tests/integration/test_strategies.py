@@ -1,0 +1,194 @@
+"""What happens to runs that meet on a thread, are cancelled or taken back: a server, worker processes and the official SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph_sdk import get_client
+from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import NotFoundError
+from tests.api.serving import serving
+
+PROJECT = Path(__file__).parent / "project" / "langgraph.json"
+AGENTS = {"config": PROJECT, "shipped": False}
+
+CONFIG = f"""
+[agents]
+config = "{PROJECT}"
+[worker]
+lease_seconds = 2
+drain_seconds = 2
+"""
+
+
+class Site:
+    """A server without worker, its client, and worker processes of one test."""
+
+    def __init__(self, database_url: str, valkey_url: str, folder: Path) -> None:
+        self._database_url = database_url
+        self._valkey_url = valkey_url
+        self._folder = folder
+        self._exit = AsyncExitStack()
+        self._workers: list[asyncio.subprocess.Process] = []
+        self.trace = folder / "trace"
+        self.sdk: LangGraphClient
+
+    async def __aenter__(self) -> Site:
+        (self._folder / "freehold.toml").write_text(CONFIG)
+        url = self._exit.enter_context(serving(self._database_url, self._valkey_url, worker=False, agents=AGENTS))
+        self.sdk = await self._exit.enter_async_context(get_client(url=url, api_key=None))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for worker in self._workers:
+            if worker.returncode is None:
+                worker.kill()
+                await worker.wait()
+        await self._exit.aclose()
+
+    async def start_worker(self) -> asyncio.subprocess.Process:
+        environment = {**os.environ, "DATABASE_URL": self._database_url, "REDIS_URL": self._valkey_url}
+        with (self._folder / "worker.log").open("ab") as log:
+            worker = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "freehold", "worker", cwd=self._folder, env=environment, stdout=log, stderr=log
+            )
+        self._workers.append(worker)
+        return worker
+
+    async def new_thread(self) -> str:
+        return str((await self.sdk.threads.create())["thread_id"])
+
+    def input(self, seconds: float = 0, *steps: str) -> dict[str, Any]:
+        return {"steps": list(steps), "seconds": seconds, "trace": str(self.trace)}
+
+    async def start(self, thread_id: str, seconds: float = 60, **options: Any) -> str:
+        """A run in the background."""
+        return str((await self.sdk.runs.create(thread_id, "steps", input=self.input(seconds), **options))["run_id"])
+
+    async def start_slow(self, thread_id: str, **options: Any) -> str:
+        """The same, in the middle of its slow step, with the step before stored."""
+        run_id = await self.start(thread_id, durability="sync", **options)
+        async with asyncio.timeout(60):
+            while not self.trace.exists() or not self.trace.read_text().rstrip().endswith(" slow"):
+                await asyncio.sleep(0.02)
+        return run_id
+
+    async def until(self, thread_id: str, run_id: str, *statuses: str) -> None:
+        async with asyncio.timeout(60):
+            while (await self.sdk.runs.get(thread_id, run_id))["status"] not in statuses:
+                await asyncio.sleep(0.02)
+
+    async def until_gone(self, thread_id: str, run_id: str) -> None:
+        async with asyncio.timeout(60):
+            with pytest.raises(NotFoundError):
+                await self.until(thread_id, run_id, "no such status")
+
+    async def seen(self, thread_id: str) -> dict[str, Any]:
+        """All that a client can see of a thread, but for when it was touched."""
+        thread = dict(await self.sdk.threads.get(thread_id))
+        history = await self.sdk.threads.get_history(thread_id, limit=100)
+        return {
+            **{key: thread[key] for key in ("status", "values", "interrupts", "error", "metadata", "state_updated_at")},
+            "history": [(state["checkpoint"]["checkpoint_id"], state["values"], state["next"], state["tasks"]) for state in history],
+            "runs": [(run["run_id"], run["status"]) for run in await self.sdk.runs.list(thread_id, limit=100)],
+        }
+
+
+@pytest.fixture
+async def site(database_url: str, valkey_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    async with Site(database_url, valkey_url, tmp_path) as site:
+        yield site
+
+
+# -- rollback ------------------------------------------------------------------------------------------------------
+
+#: How a thread may stand before the run that is taken back: (graph, options of the run that brought it there, its status).
+BEFORE: dict[str, tuple[str, dict[str, Any], str]] = {
+    "idle": ("turns", {}, "idle"),
+    "failed": ("fails", {}, "error"),
+    "asking": ("asks", {}, "interrupted"),
+    "at a breakpoint": ("steps", {"interrupt_before": ["last"]}, "interrupted"),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+async def test_a_rolled_back_run_leaves_the_thread_as_it_was(site: Site, before: str) -> None:
+    await site.start_worker()
+    thread_id = await site.new_thread()
+    graph, options, status = BEFORE[before]
+    await site.sdk.runs.wait(thread_id, graph, input=site.input(0, "kept"), raise_error=False, **options)
+    was = await site.seen(thread_id)
+    assert was["status"] == status
+    run_id = await site.start_slow(thread_id)
+    assert len((await site.seen(thread_id))["history"]) > len(was["history"])
+    await site.sdk.runs.cancel(thread_id, run_id, wait=True, action="rollback")
+    assert await site.seen(thread_id) == was
+
+
+async def test_a_blank_thread_is_blank_again_after_a_rollback(site: Site) -> None:
+    await site.start_worker()
+    thread_id = await site.new_thread()
+    run_id = await site.start_slow(thread_id)
+    await site.sdk.runs.cancel(thread_id, run_id, wait=True, action="rollback")
+    after = await site.seen(thread_id)
+    assert (after["status"], after["values"], after["history"], after["runs"]) == ("idle", None, [], [])
+
+
+async def test_a_run_whose_worker_was_killed_is_rolled_back_by_the_next(site: Site) -> None:
+    worker = await site.start_worker()
+    thread_id = await site.new_thread()
+    await site.sdk.runs.wait(thread_id, "turns", input=site.input())
+    was = await site.seen(thread_id)
+    run_id = await site.start_slow(thread_id)
+    worker.kill()
+    await worker.wait()
+    await site.sdk.runs.cancel(thread_id, run_id, action="rollback")
+    await site.start_worker()
+    await site.until_gone(thread_id, run_id)
+    assert await site.seen(thread_id) == was
+
+
+async def test_a_run_a_worker_gave_back_is_rolled_back_without_any_worker(site: Site) -> None:
+    worker = await site.start_worker()
+    thread_id = await site.new_thread()
+    await site.sdk.runs.wait(thread_id, "turns", input=site.input())
+    was = await site.seen(thread_id)
+    run_id = await site.start_slow(thread_id)
+    worker.terminate()
+    await worker.wait()
+    await site.until(thread_id, run_id, "pending")
+    await site.sdk.runs.cancel(thread_id, run_id, wait=True, action="rollback")
+    assert await site.seen(thread_id) == was
+
+
+@pytest.mark.parametrize("after_seconds", [0, 3600], ids=["waiting", "delayed"])
+async def test_a_run_that_has_not_begun_is_rolled_back_at_once(site: Site, after_seconds: int) -> None:
+    thread_id = await site.new_thread()
+    first = await site.start(thread_id)
+    was = await site.seen(thread_id)
+    second = str((await site.sdk.runs.create(thread_id, "turns", input=site.input(), after_seconds=after_seconds))["run_id"])
+    await site.sdk.runs.cancel(thread_id, second, wait=True, action="rollback")
+    assert await site.seen(thread_id) == was
+    await site.sdk.runs.cancel(thread_id, first, wait=True, action="rollback")
+    assert (await site.seen(thread_id))["status"] == "idle"
+
+
+async def test_strategy_rollback_takes_back_all_active_runs_and_none_that_ended(site: Site) -> None:
+    await site.start_worker()
+    thread_id = await site.new_thread()
+    kept = await site.sdk.runs.wait(thread_id, "steps", input=site.input(0, "kept"))
+    was = await site.seen(thread_id)
+    taken_back = [await site.start_slow(thread_id), await site.start(thread_id), await site.start(thread_id, after_seconds=3600)]
+    after = await site.sdk.runs.wait(thread_id, "steps", input=site.input(0, "new"), multitask_strategy="rollback")
+    assert after["steps"] == [*kept["steps"], "new", "first", "slow", "last"]  # type: ignore[call-overload]
+    now = await site.seen(thread_id)
+    assert now["runs"][1:] == was["runs"]
+    assert now["history"][-len(was["history"]) :] == was["history"]
+    assert {state["metadata"]["run_id"] for state in await site.sdk.threads.get_history(thread_id, limit=100)}.isdisjoint(taken_back)
