@@ -44,6 +44,10 @@ def on(thread: str, **more: Any) -> RunnableConfig:
     return {"configurable": {"thread_id": thread, **more}}
 
 
+def extend(state: list[str] | None, writes: list[list[str]]) -> list[str]:
+    return [*(state or []), *(item for write in writes for item in write)]
+
+
 async def turn(graph: Any, thread: str, number: int) -> dict[str, Any]:
     return await graph.ainvoke({"messages": [HumanMessage(f"question {number} " + "y" * 900)]}, on(thread))
 
@@ -236,9 +240,6 @@ async def test_pruning_keeps_the_newest_state_and_drops_what_only_older_ones_hel
 
 
 async def test_a_thread_with_a_delta_channel_is_pruned_and_goes_on(pool: Pool) -> None:
-    def extend(state: list[str] | None, writes: list[list[str]]) -> list[str]:
-        return [*(state or []), *(item for write in writes for item in write)]
-
     class State(TypedDict):
         items: Annotated[list[str], DeltaChannel(extend, snapshot_frequency=5)]
 

@@ -21,7 +21,8 @@ from freehold.core.encode import to_json
 from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import new_id
 from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
-from freehold.storage import checkpoint_removal, queries
+from freehold.storage import queries
+from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads_within
 from freehold.storage.pool import Pool, connection
 
 SQL = queries.load("runs")
@@ -178,7 +179,7 @@ class Runs:
 
     async def _forget(self, conn: Connection, run: Run) -> None:
         """What a run left besides its row, which is gone: from here on the thread has never seen it."""
-        await checkpoint_removal.remove_with_run(conn, run.thread_id, run.run_id)
+        await delete_for_runs(conn, [str(run.run_id)])
         await conn.execute(SQL["rewind_graph"], {"thread_id": run.thread_id})
 
     async def get(self, caller: Caller, thread_id: UUID, run_id: UUID) -> Run:
@@ -312,7 +313,7 @@ class Runs:
         """Remove threads of stateless runs that ended `keep_seconds` ago, with their checkpoints."""
         async with connection(self._pool) as conn, conn.transaction():
             gone = [row["thread_id"] for row in await _all(conn, "reap_temporary", {"keep_seconds": keep_seconds})]
-            await checkpoint_removal.remove_with_threads(conn, gone)
+            await delete_threads_within(conn, [str(thread_id) for thread_id in gone])
         return len(gone)
 
 

@@ -15,7 +15,8 @@ from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import new_id
-from freehold.storage import checkpoint_removal, queries
+from freehold.storage import queries
+from freehold.storage.checkpointer.upkeep import delete_threads_within
 from freehold.storage.pool import Pool, connection
 
 SQL = queries.load("threads")
@@ -112,7 +113,7 @@ class Threads:
             gone = await (await conn.execute(SQL["delete"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
             if gone is None:
                 raise NotFound(f"Thread with ID {thread_id} not found")
-            await checkpoint_removal.remove_with_threads(conn, [thread_id])
+            await delete_threads_within(conn, [str(thread_id)])
 
     async def search(self, caller: Caller, wanted: ThreadFilter) -> tuple[list[Thread], int]:
         """One page of threads and the number of all that match (0 where the page lies behind the end).

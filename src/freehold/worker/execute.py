@@ -28,7 +28,7 @@ from freehold.core.run import CancelAction, Run, RunStatus
 from freehold.events.log import EventLog
 from freehold.graphs.registry import GraphRegistry
 from freehold.storage.assistants import Assistants
-from freehold.storage.checkpointer import Checkpointer, create_checkpointer
+from freehold.storage.checkpointer import PostgresSaver, create_checkpointer
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
 from freehold.telemetry.metrics import RUN_DURATION, RUNS, STEP_DURATION
@@ -151,7 +151,7 @@ class RunExecution:
                 return self._timed_out()
             raise  # the graph's own
 
-    async def _drive(self, graph: AnyGraph, config: RunnableConfig, saver: Checkpointer, writer: EventWriter) -> Any:
+    async def _drive(self, graph: AnyGraph, config: RunnableConfig, saver: PostgresSaver, writer: EventWriter) -> Any:
         """Stream the graph to its end and return the last root values."""
         request = self.run.request
         translator = Translator(request.stream_mode)
@@ -193,7 +193,7 @@ class RunExecution:
         assistant = await self._needs.assistants.get(Caller(self.run.organisation, self.run.owner), self.run.assistant_id)
         return assistant.graph_id, assistant.config
 
-    async def _input(self, config: RunnableConfig, saver: Checkpointer) -> tuple[Any, bool]:
+    async def _input(self, config: RunnableConfig, saver: PostgresSaver) -> tuple[Any, bool]:
         """What to start with; (None, True) to go on from the last checkpoint, where an earlier attempt of this run wrote it."""
         request = self.run.request
         if self.run.epoch > 1:

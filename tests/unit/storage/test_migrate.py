@@ -10,7 +10,7 @@ from tests.conftest import Database, make_database
 from tests.support.servers import PostgresServer
 
 from freehold.core.errors import Incompatible, StorageUnavailable
-from freehold.storage.migrate import migrate, provision
+from freehold.storage.migrate import _migrations, migrate, provision
 
 
 async def one(url: str, query: str) -> tuple[object, ...] | None:
@@ -31,7 +31,7 @@ async def test_ten_servers_that_start_at_once_do_not_disturb_each_other(postgres
 
     try:
         applied = [names for names in await asyncio.gather(*(start() for _ in range(10))) if names]
-        assert applied == [["0001_initial.sql"]]
+        assert applied == [sorted(_migrations())]
         assert await one(fresh.app_url, "SELECT count(*) FROM runs") == (0,)
     finally:
         async with await psycopg.AsyncConnection.connect(postgres.url("postgres"), autocommit=True) as admin:
@@ -54,7 +54,7 @@ async def test_the_applications_role_may_only_work_with_rows(database: Database,
         await one(database.app_url, statement)
 
 
-@pytest.mark.parametrize("table", ["runs", "threads", "api_keys", "checkpoints", "documents"])
+@pytest.mark.parametrize("table", ["runs", "threads", "api_keys", "thread_checkpoints", "documents"])
 async def test_the_readers_role_sees_none_of_our_tables(database: Database, table: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await one(database.reader_url, f"SELECT * FROM freehold.{table}")

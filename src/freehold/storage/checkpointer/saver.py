@@ -144,7 +144,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
 
     async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
         """See the base class. Ancestors are read a page at a time; what the stock saver stored is walked one by one."""
-        thread_id, ns, checkpoint_id = _place(config)
+        thread_id, ns, _ = _place(config)
         found: dict[str, DeltaChannelHistory] = {channel: {"writes": []} for channel in channels}
         remaining = set(channels)
         if not remaining:
@@ -168,7 +168,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
     async def _ancestors(self, thread_id: str, ns: str, checkpoint_id: str) -> list[dict[str, Any]]:
         """A checkpoint and the chain of its parents, at most a page."""
         return await self._rows(
-            "WITH RECURSIVE chain AS ("
+            "WITH RECURSIVE chain AS ("  # noqa: S608 - constant columns
             " SELECT checkpoint_id, parent_id, 1 AS depth FROM freehold.thread_checkpoints"
             "  WHERE thread_id = %(thread)s AND checkpoint_ns = %(ns)s AND checkpoint_id = %(id)s"
             " UNION ALL SELECT p.checkpoint_id, p.parent_id, depth + 1 FROM chain JOIN freehold.thread_checkpoints p"
@@ -237,7 +237,8 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
     async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
         thread_id, ns, checkpoint_id = _place(config)
         await self._learn(thread_id)
-        run_id = (config.get("metadata") or {}).get("run_id")
+        run = (config.get("metadata") or {}).get("run_id")
+        run_id = str(run) if run else None
 
         def encode() -> Encoded:
             grouped: dict[int, list[tuple[str, Any]]] = {}

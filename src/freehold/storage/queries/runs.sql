@@ -170,6 +170,6 @@ SELECT count(*) FILTER (WHERE status = 'pending' AND available_at <= now()) AS d
        COALESCE(EXTRACT(epoch FROM now() - min(available_at) FILTER (WHERE status = 'pending' AND available_at <= now())), 0)::float8 AS age,
        count(*) FILTER (WHERE status = 'running') AS running,
        count(DISTINCT thread_id) AS active_threads,
-       pg_total_relation_size('checkpoints') + pg_total_relation_size('checkpoint_blobs')
-         + pg_total_relation_size('checkpoint_writes') AS checkpoint_bytes
+       pg_total_relation_size('thread_checkpoints') + pg_total_relation_size('thread_writes')
+         + pg_total_relation_size('thread_messages') + pg_total_relation_size('thread_blobs') AS checkpoint_bytes
   FROM runs WHERE status IN ('pending', 'running')
