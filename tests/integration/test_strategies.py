@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import NotFoundError
+from langgraph_sdk.errors import ConflictError, NotFoundError
 from tests.api.serving import serving
 
 PROJECT = Path(__file__).parent / "project" / "langgraph.json"
@@ -79,6 +79,17 @@ class Site:
             while not self.trace.exists() or not self.trace.read_text().rstrip().endswith(" slow"):
                 await asyncio.sleep(0.02)
         return run_id
+
+    async def start_turn(self, thread_id: str, seconds: float = 0, **options: Any) -> str:
+        """A run of one step, which leaves the run's id in `steps`."""
+        return str((await self.sdk.runs.create(thread_id, "turns", input=self.input(seconds), **options))["run_id"])
+
+    async def until_idle(self, thread_id: str) -> list[str]:
+        """Runs of the thread that are still known, in the order they were accepted, once all have ended."""
+        async with asyncio.timeout(60):
+            while (await self.sdk.threads.get(thread_id))["status"] == "busy":
+                await asyncio.sleep(0.05)
+        return [run["run_id"] for run in reversed(await self.sdk.runs.list(thread_id, limit=100))]
 
     async def until(self, thread_id: str, run_id: str, *statuses: str) -> None:
         async with asyncio.timeout(60):
@@ -192,3 +203,30 @@ async def test_strategy_rollback_takes_back_all_active_runs_and_none_that_ended(
     assert now["runs"][1:] == was["runs"]
     assert now["history"][-len(was["history"]) :] == was["history"]
     assert {state["metadata"]["run_id"] for state in await site.sdk.threads.get_history(thread_id, limit=100)}.isdisjoint(taken_back)
+
+
+# -- at the same instant -------------------------------------------------------------------------------------------
+
+
+async def test_a_state_update_in_the_instant_of_a_run_is_refused_or_entirely_before_or_after_it(site: Site) -> None:
+    await asyncio.gather(site.start_worker(), site.start_worker())
+    threads = [await site.new_thread() for _ in range(20)]
+    await asyncio.gather(*(site.sdk.runs.wait(thread_id, "turns", input=site.input()) for thread_id in threads))
+
+    async def by_hand(thread_id: str) -> bool:
+        try:
+            await site.sdk.threads.update_state(thread_id, {"steps": ["hand"]}, as_node="turn")
+        except ConflictError:
+            return False
+        return True
+
+    async def at_once(thread_id: str) -> None:
+        updated, *_ = await asyncio.gather(by_hand(thread_id), *(site.start_turn(thread_id) for _ in range(2)))
+        runs = await site.until_idle(thread_id)
+        seen = await site.sdk.threads.get_history(thread_id, limit=100)
+        assert [state["parent_checkpoint"] for state in seen] == [state["checkpoint"] for state in seen[1:]] + [None]
+        steps = seen[0]["values"]["steps"]  # type: ignore[call-overload]
+        assert [step for step in steps if step != "hand"] == runs
+        assert steps.count("hand") == updated
+
+    await asyncio.gather(*(at_once(thread_id) for thread_id in threads))
