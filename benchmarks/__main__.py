@@ -9,6 +9,10 @@ import sys
 BENCHMARKS = {
     "engine": ("benchmarks.engine.__main__", "runs through the server, against peers and against the same graph in process (12 minutes)"),
     "engine-profile": ("benchmarks.engine.profile", "statements per run, and flame graphs of server and worker (needs py-spy)"),
+    "streams": (
+        "benchmarks.engine.streams",
+        "1000 open event streams at 1 event/s and 200 at 10/s against one server process: delay, losses, CPU and memory",
+    ),
     "toolcalls": (
         "benchmarks.toolcalls.run",
         "tool calls of the default CPU model, with and without the layer for small models (about 40 minutes)",
