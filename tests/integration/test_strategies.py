@@ -230,3 +230,81 @@ async def test_a_state_update_in_the_instant_of_a_run_is_refused_or_entirely_bef
         assert steps.count("hand") == updated
 
     await asyncio.gather(*(at_once(thread_id) for thread_id in threads))
+
+
+async def all_at_once(site: Site, thread_id: str, seconds: float, strategies: list[Any]) -> tuple[list[str], int]:
+    """One client for each strategy, all at once: ids of the runs that were accepted, and how many got a conflict."""
+    answers = await asyncio.gather(
+        *(site.start_turn(thread_id, seconds, multitask_strategy=strategy) for strategy in strategies), return_exceptions=True
+    )
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert {type(answer) for answer in refused} <= {ConflictError}
+    return [answer for answer in answers if isinstance(answer, str)], len(refused)
+
+
+async def assert_one_after_the_other(site: Site, thread_id: str, known: list[str]) -> dict[str, str]:
+    """What holds whatever met on a thread: never two runs at once, in order, nothing of those gone. Gives run -> status."""
+    marks = [line.split()[1:] for line in site.trace.read_text().splitlines()]
+    assert [mark[0] for mark in marks] == ["begin", "end"] * (len(marks) // 2)
+    assert [run for _, run in marks[::2]] == [run for _, run in marks[1::2]]
+    begun = [run for _, run in marks[::2] if run in known]
+    assert begun == [run for run in known if run in begun]
+    history = await site.sdk.threads.get_history(thread_id, limit=100)
+    assert {state["metadata"]["run_id"] for state in history} <= set(known)
+    statuses = {run["run_id"]: str(run["status"]) for run in await site.sdk.runs.list(thread_id, limit=100)}
+    finished = [run for run in known if statuses[run] == "success"]
+    assert history[0]["values"]["steps"] == finished  # type: ignore[call-overload]
+    assert (await site.sdk.threads.get(thread_id))["values"]["steps"] == finished  # type: ignore[index]
+    return statuses
+
+
+@pytest.fixture
+async def busy_site(site: Site) -> Site:
+    """With two workers."""
+    await asyncio.gather(site.start_worker(), site.start_worker())
+    return site
+
+
+async def test_of_twenty_runs_enqueued_at_once_each_is_executed_in_its_turn(busy_site: Site) -> None:
+    thread_id = await busy_site.new_thread()
+    accepted, refused = await all_at_once(busy_site, thread_id, 0.02, ["enqueue"] * 20)
+    known = await busy_site.until_idle(thread_id)
+    statuses = await assert_one_after_the_other(busy_site, thread_id, known)
+    assert (sorted(known), refused, set(statuses.values())) == (sorted(accepted), 0, {"success"})
+
+
+async def test_of_twenty_runs_with_strategy_reject_one_is_accepted(busy_site: Site) -> None:
+    thread_id = await busy_site.new_thread()
+    accepted, refused = await all_at_once(busy_site, thread_id, 60, ["reject"] * 20)
+    assert (len(accepted), refused) == (1, 19)
+    await busy_site.sdk.runs.cancel(thread_id, accepted[0], wait=True)
+    assert await busy_site.until_idle(thread_id) == accepted
+
+
+async def test_of_twenty_runs_with_strategy_interrupt_the_last_ends_and_none_is_lost(busy_site: Site) -> None:
+    thread_id = await busy_site.new_thread()
+    accepted, refused = await all_at_once(busy_site, thread_id, 0.3, ["interrupt"] * 20)
+    known = await busy_site.until_idle(thread_id)
+    statuses = await assert_one_after_the_other(busy_site, thread_id, known)
+    assert (sorted(known), refused, statuses[known[-1]]) == (sorted(accepted), 0, "success")
+    assert set(statuses.values()) <= {"success", "interrupted"}
+
+
+async def test_of_twenty_runs_with_strategy_rollback_the_last_ends_and_those_before_leave_no_trace(busy_site: Site) -> None:
+    thread_id = await busy_site.new_thread()
+    kept = await busy_site.start_turn(thread_id)
+    await busy_site.until_idle(thread_id)
+    accepted, refused = await all_at_once(busy_site, thread_id, 0.3, ["rollback"] * 20)
+    known = await busy_site.until_idle(thread_id)
+    statuses = await assert_one_after_the_other(busy_site, thread_id, known)
+    assert (len(accepted), refused, known[0], set(statuses.values())) == (20, 0, kept, {"success"})
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1])
+async def test_of_runs_that_meet_with_all_strategies_at_once_each_has_its_way(busy_site: Site, seconds: float) -> None:
+    thread_id = await busy_site.new_thread()
+    for _ in range(3):
+        await all_at_once(busy_site, thread_id, seconds, ["enqueue", "rollback", "interrupt", "reject", "enqueue"] * 4)
+    known = await busy_site.until_idle(thread_id)
+    statuses = await assert_one_after_the_other(busy_site, thread_id, known)
+    assert known and set(statuses.values()) <= {"success", "interrupted"}
