@@ -47,7 +47,8 @@ async def test_the_first_delta_after_a_silence_goes_out_at_once_and_the_next_one
         writer.emit("custom", b"second", delta=True)
         assert await events.read(run().run_id, EventId(1, 1), block_ms=100) == []
         writer.emit("custom", b"third")
-        found = await events.read(run().run_id, EventId(1, 1), block_ms=10_000)
+        assert await events.read(run().run_id, EventId(1, 2), block_ms=10_000)
+    found = await events.read(run().run_id, EventId(1, 1), block_ms=100)
     assert [event.data for event in found] == [b"second", b"third"]
 
 
