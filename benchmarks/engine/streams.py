@@ -28,6 +28,8 @@ from uuid import UUID
 
 import httpx
 import psutil
+from benchmarks.engine.figures import percentile
+from benchmarks.engine.machine import described
 from tests.conftest import make_database
 from tests.support.servers import PostgresServer, ValkeyServer
 
@@ -37,6 +39,9 @@ from freehold.storage.migrate import migrate, provision
 
 #: The p99 of the added delay from which on the server counts as overloaded, in ms.
 LIMIT_MS = 250
+
+#: Appends under way at once, each on a connection of its own; about what a few workers have.
+WRITERS = 32
 
 #: Time of writing, in ns, and id of one event on the wire. A piece the server sends is never cut by a chunk's head.
 _EVENT = re.compile(rb'data: \{"t":(\d+)[^\r]*\r\nid: 1-(\d+)\r\n\r\n')
@@ -106,6 +111,8 @@ async def publish(redis_url: str, runs: Sequence[UUID], load: Load) -> None:
     """Append to every run at its own phase, so that writes are spread out evenly, then close it."""
     client = create_client(redis_url)
     log, clock = EventLog(client), asyncio.get_running_loop().time
+    appending = asyncio.Semaphore(WRITERS)
+    await asyncio.gather(*(client.ping() for _ in range(WRITERS)))  # connect before it counts
     began, late = clock() + 0.2, 0.0
 
     async def one(place: int, run_id: UUID) -> None:
@@ -114,10 +121,12 @@ async def publish(redis_url: str, runs: Sequence[UUID], load: Load) -> None:
             due = began + (number + place / len(runs)) / load.rate
             if (early := due - clock()) > 0:
                 await asyncio.sleep(early)
-            late = max(late, clock() - due)
-            data = b'{"t":%d,"p":"' % time.monotonic_ns()
-            await log.append(run_id, [Event(EventId(1, number + 1), "custom", data + b"x" * (EVENT_BYTES - len(data) - 2) + b'"}')])
-        await log.append(run_id, [Event(EventId(1, load.events + 1), END, _END)], close=True)
+            async with appending:
+                late = max(late, clock() - due)
+                data = b'{"t":%d,"p":"' % time.monotonic_ns()
+                await log.append(run_id, [Event(EventId(1, number + 1), "custom", data + b"x" * (EVENT_BYTES - len(data) - 2) + b'"}')])
+        async with appending:
+            await log.append(run_id, [Event(EventId(1, load.events + 1), END, _END)], close=True)
 
     cpu = time.process_time()
     await asyncio.gather(*(one(place, run_id) for place, run_id in enumerate(runs)))
@@ -256,11 +265,6 @@ async def _valkey_clients(valkey: ValkeyServer) -> int:
     return len(listed) - 1
 
 
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """Nearest rank; of nothing: NaN."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
-
-
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[psutil.Process, ValkeyServer, int]]:
     """One server process over a fresh database and an append-only Valkey."""
@@ -323,7 +327,7 @@ def line(one: Outcome) -> str:
 
 async def compare(loads: Sequence[Load], *, breaking: bool) -> None:
     """Measure each load on one server; then, if wanted, more and more streams until it no longer keeps up."""
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; events of {EVENT_BYTES} bytes; CPU in shares of one core")
+    print(f"{described()}; events of {EVENT_BYTES} bytes; CPU in shares of one core")
     print(HEAD, flush=True)
     async with serving() as (server, valkey, port):
         for load in loads:
