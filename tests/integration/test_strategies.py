@@ -308,3 +308,92 @@ async def test_of_runs_that_meet_with_all_strategies_at_once_each_has_its_way(bu
     known = await busy_site.until_idle(thread_id)
     statuses = await assert_one_after_the_other(busy_site, thread_id, known)
     assert known and set(statuses.values()) <= {"success", "interrupted"}
+
+
+# -- cancel --------------------------------------------------------------------------------------------------------
+
+
+async def cancel(site: Site, thread_id: str, run_id: str, **query: Any) -> int:
+    """The status the server answers with."""
+    response = await site.sdk.http.client.post(f"/threads/{thread_id}/runs/{run_id}/cancel", params=query)
+    return int(response.status_code)
+
+
+async def test_cancel_with_wait_answers_when_the_run_has_ended_and_a_second_time_is_a_conflict(site: Site) -> None:
+    await site.start_worker()
+    thread_id = await site.new_thread()
+    run_id = await site.start_slow(thread_id)
+    assert await cancel(site, thread_id, run_id, wait=True) == 204
+    seen = await site.seen(thread_id)
+    assert (seen["runs"], seen["status"], seen["values"]["steps"]) == ([(run_id, "interrupted")], "interrupted", ["first"])
+    assert await cancel(site, thread_id, run_id, wait=True) == 409
+    assert await cancel(site, thread_id, run_id, action="rollback") == 409
+
+
+async def test_cancel_without_wait_answers_at_once_as_often_as_it_is_asked_for_and_rollback_wins(site: Site) -> None:
+    worker = await site.start_worker()
+    thread_id = await site.new_thread()
+    run_id = await site.start_slow(thread_id)
+    worker.kill()
+    await worker.wait()
+    assert await cancel(site, thread_id, run_id) == 202
+    assert await cancel(site, thread_id, run_id, action="rollback") == 202
+    assert await cancel(site, thread_id, run_id) == 202
+    await site.start_worker()
+    await site.until_gone(thread_id, run_id)
+    assert await cancel(site, thread_id, run_id) == 404
+
+
+@pytest.mark.parametrize("after_seconds", [0, 3600], ids=["waiting", "delayed"])
+async def test_a_run_that_has_not_begun_is_cancelled_without_any_worker(site: Site, after_seconds: int) -> None:
+    thread_id = await site.new_thread()
+    run_id = await site.start(thread_id, after_seconds=after_seconds)
+    assert await cancel(site, thread_id, run_id, wait=True) == 204
+    seen = await site.seen(thread_id)
+    assert (seen["runs"], seen["status"], seen["values"]) == ([(run_id, "interrupted")], "idle", None)
+
+
+async def test_a_cancelled_run_a_worker_gave_back_is_ended_by_the_next_which_executes_nothing(site: Site) -> None:
+    worker = await site.start_worker()
+    thread_id = await site.new_thread()
+    run_id = await site.start_slow(thread_id)
+    worker.terminate()
+    await worker.wait()
+    await site.until(thread_id, run_id, "pending")
+    executed = site.trace.read_text()
+    assert await cancel(site, thread_id, run_id) == 202
+    await site.start_worker()
+    await site.until(thread_id, run_id, "interrupted")
+    seen = await site.seen(thread_id)
+    assert (site.trace.read_text(), seen["status"], seen["values"]["steps"]) == (executed, "interrupted", ["first"])
+
+
+async def test_a_node_that_raises_when_it_is_stopped_has_been_interrupted_all_the_same(site: Site) -> None:
+    await site.start_worker()
+    thread_id = await site.new_thread()
+    run_id = str((await site.sdk.runs.create(thread_id, "sulks", input=site.input()))["run_id"])
+    async with asyncio.timeout(60):
+        while not site.trace.exists():
+            await asyncio.sleep(0.02)
+    assert await cancel(site, thread_id, run_id, wait=True) == 204
+    assert (await site.sdk.runs.get(thread_id, run_id))["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("action", ["interrupt", "rollback"])
+async def test_a_cancellation_in_the_instant_of_the_end_is_a_conflict_or_has_its_way(busy_site: Site, action: str) -> None:
+    async def at_once(pause: float) -> None:
+        thread_id = await busy_site.new_thread()
+        run_id = await busy_site.start_turn(thread_id, 0.05)
+        await asyncio.sleep(pause)
+        answer = await cancel(busy_site, thread_id, run_id, action=action, wait=True)
+        seen = await busy_site.seen(thread_id)
+        if answer == 409:
+            assert (seen["runs"], seen["values"]["steps"]) == ([(run_id, "success")], [run_id])
+        elif action == "rollback":
+            assert (answer, seen["status"], seen["values"], seen["history"], seen["runs"]) == (204, "idle", None, [], [])
+        else:  # too late to stop it, it may still end well
+            assert (answer, seen["runs"][0][1] in {"success", "interrupted"}) == (204, True)
+        assert seen["status"] != "busy"
+
+    for round_of in range(3):
+        await asyncio.gather(*(at_once(0.02 * number + 0.005 * round_of) for number in range(10)))
