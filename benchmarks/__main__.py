@@ -8,6 +8,10 @@ import sys
 #: Name -> module and what it measures.
 BENCHMARKS = {
     "engine": ("benchmarks.engine.__main__", "runs through the server, against peers and against the same graph in process (12 minutes)"),
+    "checkpointer": (
+        "benchmarks.engine.checkpointer",
+        "our checkpoint saver against the stock one: operations, bytes, turn latency (5 minutes)",
+    ),
     "engine-profile": ("benchmarks.engine.profile", "statements per run, and flame graphs of server and worker (needs py-spy)"),
     "streams": (
         "benchmarks.engine.streams",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ import psycopg
 from benchmarks.engine.conversations import conversations
 from benchmarks.engine.figures import HEADER, Figures, Sample, cpu_line, engine_rows, summarise, table
 from benchmarks.engine.machine import described, fsyncs_per_second
-from benchmarks.engine.measure import Bench, client
+from benchmarks.engine.measure import Bench, client, progress
 from benchmarks.engine.systems import LeftOut, System, World, aegra, freehold, langgraph_dev
 
 OURS = "freehold"
@@ -123,6 +122,7 @@ def opened(world: World, systems: Sequence[System]) -> Iterator[Bench]:
 def measure(bench: Bench, systems: Sequence[System], row: Row, passes: int, divisor: int) -> dict[str, Figures]:
     """All systems in turn, `passes` times, each time beginning with another one; prints the table."""
     count = max(row.concurrency, row.count // divisor)
+    fsyncs = fsyncs_per_second(bench.world.postgres.folder)
     samples: dict[str, list[Sample]] = {system.name: [] for system in systems}
     for system in systems:
         bench.sample(system, row.kind, concurrency=row.concurrency, count=max(4, row.concurrency))  # connections, caches
@@ -133,7 +133,10 @@ def measure(bench: Bench, systems: Sequence[System], row: Row, passes: int, divi
             samples[system.name].append(bench.sample(system, row.kind, concurrency=row.concurrency, count=count))
             progress(f"{row.title}: pass {number + 1}/{passes}, {system.name} ({time.monotonic() - began:.1f} s)")
     figures = {name: summarise(taken) for name, taken in samples.items()}
-    print(f"\n{row.title}: {count} runs a pass, medians of {passes}\n{table(HEADER, engine_rows(figures, OURS))}", flush=True)
+    print(
+        f"\n{row.title}: {count} runs a pass, medians of {passes}; {fsyncs:.0f} fdatasync/s\n{table(HEADER, engine_rows(figures, OURS))}",
+        flush=True,
+    )
     for name, one in figures.items():
         if len(one.cpu_ms_of) > 2:
             print(cpu_line(name, one), flush=True)
@@ -156,12 +159,6 @@ def whole(world: World, systems: Sequence[System]) -> str:
         wrong = runs[1] + threads[0]
         told.append(f"{system.name}: {runs[0]} runs, {f'{wrong} LOST OR DOUBLED' if wrong else 'none lost or doubled'}")
     return "; ".join(told)
-
-
-def progress(text: str) -> None:
-    """One line that is overwritten, on a terminal; a line each elsewhere."""
-    end = "\x1b[K\r" if sys.stderr.isatty() else "\n"
-    print(f"  {text}", end=end, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

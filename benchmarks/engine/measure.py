@@ -92,3 +92,9 @@ class Bench:
         own = {"in process": (self.clients[system.name].pid,)} if system.in_process else dict(system.pids)
         shared = {"Postgres": (self.world.postgres.pid,), "Valkey": (self.world.valkey.pid,)} if system.database else {}
         return {part: cpu_seconds(pids) for part, pids in (own | shared).items()}
+
+
+def progress(text: str) -> None:
+    """One line that is overwritten, on a terminal; a line each elsewhere."""
+    end = "\x1b[K\r" if sys.stderr.isatty() else "\n"
+    print(f"  {text}", end=end, file=sys.stderr, flush=True)

@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from benchmarks.engine.checkpointer import MARKS, TEXT_BYTES, conversation, databases, rate_of
 from benchmarks.engine.figures import HEADER, Sample, cpu_line, engine_rows, percentile, summarise, table
+from benchmarks.engine.floor import saver
 from benchmarks.engine.machine import fsyncs_per_second
 from benchmarks.engine.measure import Bench, client
 from benchmarks.engine.systems import System, World, freehold
@@ -87,3 +89,15 @@ async def test_runs_of_ours_and_of_the_floor_are_counted(tmp_path: Path) -> None
                 assert found.statements >= 4
                 assert found.commits >= 4
                 assert sum(found.cpu.values()) > 0
+
+
+@pytest.mark.slow
+async def test_both_savers_store_a_conversation_and_its_size_is_told(tmp_path: Path) -> None:
+    with World(tmp_path).running() as world:
+        async with databases(world) as urls:
+            for kind, url in urls.items():
+                async with saver(kind, url, pool_size=2) as one:
+                    assert await rate_of(one, tasks=2, steps=2) > 0
+                (mark,) = await conversation(kind, url, last=MARKS[0])
+                assert mark.raw == 2 * TEXT_BYTES * MARKS[0]
+                assert mark.stored > mark.raw
