@@ -23,6 +23,12 @@ _APP_ROLE = "freehold_app"
 _numbers = count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of tests/chaos; pytest reads them from the topmost conftest only."""
+    parser.addoption("--chaos-runs", type=int, default=300, help="runs that the long chaos test plays at least")
+    parser.addoption("--chaos-seed", type=int, default=1000, help="first seed of the long chaos test")
+
+
 @dataclass(frozen=True)
 class Database:
     """One database through the eyes of each role that may enter it."""

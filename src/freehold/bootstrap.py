@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import redis.asyncio as redis
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
@@ -27,6 +28,7 @@ from freehold.config.paths import cache
 from freehold.config.settings import LOOPBACK_HOSTS, Settings
 from freehold.core.errors import NotConfigured
 from freehold.events.log import EventLog, create_client
+from freehold.events.reader import EventReader
 from freehold.graphs.agents import assistant
 from freehold.graphs.agents.model import ForgivingChatModel, create_chat_model
 from freehold.graphs.loader import AnyGraph
@@ -57,6 +59,7 @@ class Opened:
     """What server and worker share."""
 
     pool: Pool
+    valkey: redis.Redis
     events: EventLog
     runs: Runs
     assistants: Assistants
@@ -80,7 +83,7 @@ async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]
         graphs = await load_project(_project(settings), shipped=shipped.graph if shipped else None)
         assistants = Assistants(pool)
         await assistants.sync({graph_id: entry.description for graph_id, entry in graphs.graphs.items()})
-        yield Opened(pool, EventLog(client), Runs(pool), assistants, graphs, shipped)
+        yield Opened(pool, client, EventLog(client), Runs(pool), assistants, graphs, shipped)
 
 
 @asynccontextmanager
@@ -88,7 +91,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
     """Everything the HTTP application reads."""
     from freehold.server.parts import ServerParts
 
-    async with open_shared(settings, role="server") as shared:
+    async with open_shared(settings, role="server") as shared, EventReader(shared.events, shared.valkey) as reader:
         keys = ApiKeys(shared.pool)
         if first_key := env.get("FREEHOLD_BOOTSTRAP_API_KEY"):
             await keys.add(first_key, name="first", owner="local")
@@ -101,6 +104,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             api_keys=keys,
             conversations=Conversations(shared.pool),
             events=shared.events,
+            reader=reader,
             graphs=shared.graphs,
         )
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,9 +28,11 @@ _NOBODY = 65534
 class PostgresServer:
     """One PostgreSQL with pgvector on a Unix socket, without fsync; `trust` for the superuser, passwords for all others."""
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, settings: Mapping[str, str] | None = None) -> None:
         #: A commit survives a crash of the server, as in the stack's own; off, a test is faster.
         self._durable = durable
+        #: Server settings that go before ours, e.g. `{"fsync": "on"}` where time is measured.
+        self._settings = dict(settings or {})
         self.folder = _short_folder("fh-pg-")
         self._binaries = _readable_install(self.folder) / "bin"
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,6 +65,7 @@ class PostgresServer:
             "shared_buffers": "64MB",
             "max_wal_size": "512MB",
             "autovacuum": "off",
+            **self._settings,
         }
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
@@ -95,6 +99,12 @@ class PostgresServer:
         return f"postgresql://{credentials}@/{database}?host={self.folder}"
 
     @property
+    def pid(self) -> int:
+        """Of the postmaster; its children are the rest."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         return (self.folder / "log").read_text(errors="replace")
 
@@ -118,6 +128,11 @@ class ValkeyServer:
     @property
     def url(self) -> str:
         return f"unix://{self.folder}/valkey.sock"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
 
     def start(self) -> ValkeyServer:
         """Start, on what a persistent one kept, and wait until it answers."""

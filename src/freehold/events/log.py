@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
@@ -29,6 +30,9 @@ KEEP_SECONDS = 600
 #: Seconds an unfinished run's events survive without any append, so nothing stays for ever.
 IDLE_SECONDS = 7 * 86400
 
+#: An append renews the time its run's events survive once in so many events; each time would be a command an append more.
+RENEW_EVERY = 256
+
 #: Channels on which workers are woken and told of cancellations. Losing a message costs a poll interval, never a run.
 WAKE = "freehold:wake"
 CANCEL = "freehold:cancel"
@@ -40,7 +44,17 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError)
 
 
-def _key(run_id: UUID) -> str:
+@dataclass(frozen=True)
+class Ask:
+    """At most `count` events of a run after an id."""
+
+    run_id: UUID
+    after: EventId
+    count: int
+
+
+def stream_key(run_id: UUID) -> str:
+    """Name of a run's stream, and of the channel that says it was written to."""
     return f"freehold:run:{run_id}"
 
 
@@ -63,17 +77,19 @@ class EventLog:
         self._client = client
 
     async def append(self, run_id: UUID, events: Sequence[Event], *, close: bool = False) -> None:
-        """Append events in order, in one round trip.
+        """Append events in order and tell those who watch, in one round trip.
 
         Raises:
             LeaseLost: a later epoch has written already.
             redis.exceptions.ConnectionError: Valkey is away; the caller may try the same events again.
         """
-        key = _key(run_id)
+        key = stream_key(run_id)
         async with self._client.pipeline(transaction=False) as pipe:
             for event in events:
                 pipe.xadd(key, {"n": event.name, "d": event.data}, id=str(event.id))
-            pipe.expire(key, KEEP_SECONDS if close else IDLE_SECONDS)
+            pipe.publish(key, b"")
+            if close or any(event.id.seq % RENEW_EVERY == 1 for event in events):
+                pipe.expire(key, KEEP_SECONDS if close else IDLE_SECONDS)
             results = await pipe.execute(raise_on_error=False)
         for event, result in zip(events, results, strict=False):
             if isinstance(result, ResponseError) and "equal or smaller" in str(result):
@@ -89,17 +105,22 @@ class EventLog:
 
     async def read(self, run_id: UUID, after: EventId, *, block_ms: int, count: int = 512) -> list[Event]:
         """Events after an id, oldest first; waits up to `block_ms` milliseconds for the first one."""
-        reply = await self._client.xread({_key(run_id): str(after)}, count=count, block=block_ms)
-        found = cast(Sequence[tuple[bytes, list[Entry]]], reply or ())
-        return [_event(entry) for _, entries in found for entry in entries]
+        return _events(await self._client.xread({stream_key(run_id): str(after)}, count=count, block=block_ms))
+
+    async def read_many(self, asks: Sequence[Ask]) -> list[list[Event]]:
+        """What there is for each ask, possibly nothing, in one round trip."""
+        async with self._client.pipeline(transaction=False) as pipe:
+            for ask in asks:
+                pipe.xread({stream_key(ask.run_id): str(ask.after)}, count=ask.count)
+            return [_events(reply) for reply in await pipe.execute()]
 
     async def exists(self, run_id: UUID) -> bool:
         """Whether anything was written for a run and is still kept."""
-        return bool(await self._client.exists(_key(run_id)))
+        return bool(await self._client.exists(stream_key(run_id)))
 
     async def delete(self, run_id: UUID) -> None:
         """Forget a run's events."""
-        await self._client.delete(_key(run_id))
+        await self._client.delete(stream_key(run_id))
 
     async def wake_workers(self) -> None:
         """Tell workers that there is something to claim; polling makes up for a lost call."""
@@ -135,6 +156,11 @@ class EventLog:
     async def ping(self) -> None:
         """Raises a RedisError when Valkey is away."""
         await self._client.ping()
+
+
+def _events(reply: object) -> list[Event]:
+    found = cast(Sequence[tuple[bytes, list[Entry]]], reply or ())
+    return [_event(entry) for _, entries in found for entry in entries]
 
 
 def _event(entry: Entry) -> Event:

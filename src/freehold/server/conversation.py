@@ -5,7 +5,8 @@ Plain chat and the OpenAI endpoint are two ways to write this down; both ask a g
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -88,10 +89,11 @@ class Turn:
         self._given = frozenset(message["id"] for message in given)
         self._told: set[str] = set()
 
-    async def said(self) -> AsyncIterator[list[Said]]:
+    async def said(self) -> AsyncGenerator[list[Said], None]:
         """What the agent says, as it comes; an empty list about once a second of silence."""
-        async for batch in self._follower.batches():
-            yield [said for event in batch for said in self._from_event(event)]
+        async with aclosing(self._follower.batches()) as batches:
+            async for batch in batches:
+                yield [said for event in batch for said in self._from_event(event)]
 
     def answer(self) -> Answer:
         """The answer, once `said` has ended.

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from freehold.core.encode import to_json
 from freehold.core.errors import FreeholdError, NotFound, StorageUnavailable
 from freehold.core.event import END, START, Event, EventId
 from freehold.core.run import TERMINAL, Run
+from freehold.events.reader import Watch
 from freehold.server.graph_state import current_values
 from freehold.server.parts import ServerParts
 from freehold.storage.runs import RunProgress
@@ -30,10 +32,10 @@ from freehold.storage.runs import RunProgress
 log = logging.getLogger(__name__)
 
 #: How long one read waits for an event before we look around.
-SILENCE_MS = 1000
+SILENCE_SECONDS = 1.0
 
-#: A read that takes longer than this will not come back: a network that swallows packets says nothing.
-HUNG_SECONDS = 5.0
+#: Pause before Valkey is asked again, after it did not answer.
+AWAY_SECONDS = 0.5
 
 #: Silent reads after which we look around every time, and how many there are between two looks later on.
 ATTENTIVE = 5
@@ -88,33 +90,35 @@ class RunFollower:
 
     async def end(self) -> Ending:
         """Wait for the end and give it."""
-        async for _ in self.batches():
-            pass
+        async with aclosing(self.batches()) as batches:
+            async for _ in batches:
+                pass
         assert self.ending is not None
         return self.ending
 
-    async def batches(self) -> AsyncIterator[list[Event]]:
+    async def batches(self) -> AsyncGenerator[list[Event], None]:
         """Events as they come, everything one read gave at once; an empty list about once a second of silence.
 
         Ends when the run has ended; then `ending` is set. A synthetic event carries the id of the one before it.
+        Close it (`aclosing`), so that the run is not watched any longer than somebody looks.
         """
-        while self.ending is None:
-            found = await self._read()
-            if not found:
-                yield await self._look_around()
-            elif self._hole_before(found[0]) and found[0].name != GAP:
-                yield await self._tell_gap("events were lost")
-                yield self._take(found)
-            else:
-                yield self._take(found)
+        with self._parts.reader.watch(self._run.run_id) as watch:
+            while self.ending is None:
+                found = await self._read(watch)
+                if not found:
+                    yield await self._look_around(watch)
+                elif self._hole_before(found[0]) and found[0].name != GAP:
+                    yield await self._tell_gap("events were lost")
+                    yield self._take(found)
+                else:
+                    yield self._take(found)
 
-    async def _read(self) -> list[Event]:
+    async def _read(self, watch: Watch) -> list[Event]:
         try:
-            async with asyncio.timeout(HUNG_SECONDS):
-                found = await self._parts.events.read(self._run.run_id, self._after, block_ms=1 if self._settled else SILENCE_MS)
+            found = await watch.read(self._after, seconds=0 if self._settled else SILENCE_SECONDS)
         except (RedisError, TimeoutError):
             self._away = True
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(AWAY_SECONDS)
             return []
         self._away = False
         return found
@@ -132,11 +136,12 @@ class RunFollower:
         expected = self._after.seq + 1 if event.id.epoch == self._after.epoch else 1
         return event.id.seq != expected
 
-    async def _look_around(self) -> list[Event]:
+    async def _look_around(self, watch: Watch) -> list[Event]:
         """Nothing came: has the run ended, or gone altogether?"""
         self._silences += 1
         if self._silences > ATTENTIVE and self._silences % RELAXED and not self._looks_after_end:
             return []
+        watch.stir()  # should an event be there that nobody announced, the next read finds it
         try:
             progress = await self._parts.runs.progress(self._run.run_id)
             if progress is not None and progress.status not in TERMINAL:

@@ -15,6 +15,7 @@ from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.server.parts import ServerParts
 from freehold.storage.checkpointer import create_checkpointer
+from freehold.storage.pool import Pool
 from freehold.storage.threads import Thread
 
 Graph = Pregel[Any, Any, Any, Any]
@@ -37,10 +38,15 @@ def thread_config(thread: Thread, checkpoint: dict[str, Any] | None = None) -> R
 
 
 @asynccontextmanager
-async def opened(parts: ServerParts, thread: Thread, graph_id: str, access: AccessContext) -> AsyncIterator[Graph]:
-    """The thread's graph with its checkpoints. Entering raises NotFound or GraphError where the graph is not served any more."""
+async def opened(
+    parts: ServerParts, thread: Thread, graph_id: str, access: AccessContext, *, pool: Pool | None = None
+) -> AsyncIterator[Graph]:
+    """The thread's graph with its checkpoints, by way of `pool` where one is given.
+
+    Entering raises NotFound or GraphError where the graph is not served any more.
+    """
     async with parts.graphs.open(graph_id, thread_config(thread), access=access) as bare:
-        yield bare.copy(update={"checkpointer": create_checkpointer(parts.pool)})
+        yield bare.copy(update={"checkpointer": create_checkpointer(pool or parts.pool)})
 
 
 async def current_values(parts: ServerParts, caller: Caller, thread_id: UUID) -> bytes:

@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from freehold.config.settings import Settings
 from freehold.events.log import EventLog
+from freehold.events.reader import EventReader
 from freehold.graphs.registry import GraphRegistry
 from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
@@ -31,6 +32,7 @@ class ServerParts:
     api_keys: ApiKeys
     conversations: Conversations
     events: EventLog
+    reader: EventReader
     graphs: GraphRegistry
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 
 from freehold.core.caller import Caller
@@ -60,22 +61,24 @@ async def cancel(parts: ServerParts, caller: Caller, run: Run, action: CancelAct
     return stopping
 
 
-async def _event_pieces(follower: RunFollower, modes: frozenset[str] | None) -> AsyncIterator[bytes]:
+async def _event_pieces(follower: RunFollower, modes: frozenset[str] | None) -> AsyncGenerator[bytes, None]:
     silence = Silence()
-    async for batch in follower.batches():
-        chosen = batch if modes is None else [event for event in batch if requested_modes(event, modes)]
-        if chosen:
-            yield sse.frames(chosen)
-            silence.broken()
-        elif silence.too_long():
-            yield sse.HEARTBEAT
+    async with aclosing(follower.batches()) as batches:
+        async for batch in batches:
+            chosen = batch if modes is None else [event for event in batch if requested_modes(event, modes)]
+            if chosen:
+                yield sse.frames(chosen)
+                silence.broken()
+            elif silence.too_long():
+                yield sse.HEARTBEAT
 
 
-async def _answer_pieces(follower: RunFollower) -> AsyncIterator[bytes]:
+async def _answer_pieces(follower: RunFollower) -> AsyncGenerator[bytes, None]:
     silence = Silence()
-    async for _ in follower.batches():
-        if silence.too_long():
-            yield b"\n"
+    async with aclosing(follower.batches()) as batches:
+        async for _ in batches:
+            if silence.too_long():
+                yield b"\n"
     assert follower.ending is not None
     yield to_json(follower.ending.answer())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -18,6 +20,7 @@ from freehold.core.ids import new_id
 from freehold.storage import queries
 from freehold.storage.checkpointer.upkeep import delete_threads_within
 from freehold.storage.pool import Pool, connection
+from freehold.storage.transaction import as_pool
 
 SQL = queries.load("threads")
 
@@ -140,17 +143,42 @@ class Threads:
         total = rows[0]["total"] if rows else 0
         return [Thread(**{key: value for key, value in row.items() if key != "total"}) for row in rows], total
 
-    async def set_state(
-        self, caller: Caller, thread_id: UUID, *, values: bytes, interrupts: dict[str, Any], metadata: dict[str, Any] | None = None
-    ) -> None:
+    @asynccontextmanager
+    async def hold(self, caller: Caller, thread_id: UUID) -> AsyncIterator[HeldThread]:
+        """A thread to change by hand: a run asked for meanwhile is accepted once the context has closed, with what it stored.
+
+        What happens within is one transaction, undone where the context is left by an error.
+
+        Raises:
+            NotFound: the caller has no such thread.
+            Conflict: a run is active on it.
+            StorageUnavailable: the database went away, or found the transaction idle for longer than it allows.
+        """
+        async with connection(self._pool) as conn, conn.transaction():
+            row = await (await conn.execute(SQL["hold"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
+            if row is None:
+                raise NotFound(f"Thread with ID {thread_id} not found")
+            thread = Thread(**row)
+            if thread.status == "busy":
+                raise Conflict(f"thread {thread_id} is busy with a run", hint="wait for the run or cancel it, then update the state")
+            yield HeldThread(thread, as_pool(conn))
+
+
+@dataclass(frozen=True)
+class HeldThread:
+    """A thread nobody else changes for now."""
+
+    thread: Thread
+    #: For a checkpointer: what it stores becomes visible with everything else.
+    pool: Pool
+
+    async def set_state(self, *, values: bytes, interrupts: dict[str, Any], paused: bool) -> None:
         """Record what a state update by hand left; `values` is JSON."""
         arguments = {
-            "thread_id": thread_id,
+            "thread_id": self.thread.thread_id,
             "values": values.decode(),
             "interrupts": to_json(interrupts).decode(),
-            "interrupted": bool(interrupts),
-            "metadata": Jsonb(metadata or {}),
-            **asdict(caller),
+            "status": "interrupted" if paused else "idle",
         }
-        async with connection(self._pool) as conn:
+        async with self.pool.connection() as conn:
             await conn.execute(SQL["set_state"], arguments)

@@ -1,7 +1,7 @@
 """Writes a run's events: numbered once, sent in small batches, kept while Valkey is away.
 
-Token deltas wait up to `BATCH_SECONDS` for company, because one append per token would cost more than the token;
-everything else goes out at once.
+Token deltas go out at most every `BATCH_SECONDS`, because one append per token would cost more than the token; the first
+one after a silence does not wait, nor does anything else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from redis.exceptions import RedisError
 
@@ -83,10 +84,13 @@ class EventWriter:
 
     async def _send_all(self) -> None:
         pause = 0.05
+        sent_at = -BATCH_SECONDS
+        clock = asyncio.get_running_loop().time
         while True:
             await self._any.wait()
-            if not self._urgent.is_set():
-                await asyncio.sleep(BATCH_SECONDS)
+            if (early := sent_at + BATCH_SECONDS - clock()) > 0 and not self._urgent.is_set():
+                await self._until_urgent(early)
+            sent_at = clock()
             self._any.clear()
             self._urgent.clear()
             batch = list(self._waiting)
@@ -113,6 +117,11 @@ class EventWriter:
                 return
             if self._waiting:
                 self._any.set()
+
+    async def _until_urgent(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._urgent.wait()
 
     def _sent(self, batch: list[Event]) -> None:
         newest = batch[-1].id

@@ -66,6 +66,16 @@ async def turn(state: State, config: RunnableConfig) -> State:
     return {"steps": [run]}
 
 
+async def sulk(state: State) -> State:
+    """Raises when it is stopped."""
+    _mark(state, "sulk")
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        raise ValueError("cannot be stopped") from None
+    return {}
+
+
 async def last(state: State) -> State:
     _mark(state, "last")
     return {"steps": ["last"]}
@@ -116,6 +126,7 @@ def _chain(*nodes):
 
 steps = _chain(first, slow, last).compile()
 turns = _chain(turn).compile()
+sulks = _chain(sulk).compile()
 ticks = _chain(first, ticking, last).compile()
 blocks = _chain(first, blocking, last).compile()
 remembers = _chain(remember).compile()

@@ -60,6 +60,15 @@ async def test_a_closed_log_is_kept_for_a_while_and_then_goes(log: EventLog, val
     await client.aclose()
 
 
+async def test_a_log_nobody_closes_goes_in_the_end(log: EventLog, valkey_url: str) -> None:
+    await log.append(RUN, [event(1, 1)])
+    await log.append(RUN, [event(1, 2)])
+    client = create_client(valkey_url)
+    (key,) = await client.keys("*")
+    assert 0 < await client.ttl(key) <= 7 * 86400
+    await client.aclose()
+
+
 async def test_wake_ups_and_cancellations_reach_those_who_listen(log: EventLog) -> None:
     heard: list[tuple[str, str]] = []
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import empty_checkpoint
 
 from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import assistant_id
+from freehold.core.run import RunRequest
 from freehold.storage.api_keys import ApiKeys, generate
 from freehold.storage.assistants import AssistantFilter, Assistants
+from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
+from freehold.storage.runs import Runs, Target
 from freehold.storage.threads import ThreadFilter, Threads
 
 ANNA, BOB = Caller("acme", "anna"), Caller("acme", "bob")
@@ -82,3 +88,54 @@ async def test_a_key_opens_its_owners_door_until_it_is_revoked(pool: Pool) -> No
     assert await keys.caller(key) is None
     with pytest.raises(NotFound):
         await keys.revoke(key_id)
+
+
+async def test_a_run_asked_for_while_a_thread_is_changed_by_hand_is_accepted_afterwards(pool: Pool) -> None:
+    threads = Threads(pool)
+    thread_id = (await threads.create(ANNA)).thread_id
+    async with threads.hold(ANNA, thread_id) as held:
+        accepting = asyncio.create_task(Runs(pool).accept(ANNA, Target(uuid4(), "echo", thread_id), RunRequest()))
+        await until_blocked(pool)
+        await create_checkpointer(held.pool).aput(latest(thread_id), empty_checkpoint(), {}, {})
+        await held.set_state(values=b'{"by": "hand"}', interrupts={}, paused=False)
+        assert await create_checkpointer(pool).aget_tuple(latest(thread_id)) is None  # not before all of it is stored
+    await accepting
+    assert await create_checkpointer(pool).aget_tuple(latest(thread_id)) is not None
+    now = await threads.get(ANNA, thread_id)
+    assert (now.status, now.values) == ("busy", {"by": "hand"})
+
+
+async def test_a_change_by_hand_that_fails_leaves_nothing(pool: Pool) -> None:
+    threads = Threads(pool)
+    before = await threads.create(ANNA)
+    with pytest.raises(ZeroDivisionError):
+        async with threads.hold(ANNA, before.thread_id) as held:
+            await create_checkpointer(held.pool).aput(latest(before.thread_id), empty_checkpoint(), {}, {})
+            await held.set_state(values=b'{"by": "hand"}', interrupts={}, paused=False)
+            raise ZeroDivisionError
+    assert await create_checkpointer(pool).aget_tuple(latest(before.thread_id)) is None
+    assert await threads.get(ANNA, before.thread_id) == before
+
+
+async def test_only_its_owner_changes_a_thread_by_hand_and_not_while_a_run_is_active(pool: Pool) -> None:
+    threads = Threads(pool)
+    thread_id = (await threads.create(ANNA)).thread_id
+    with pytest.raises(NotFound):
+        async with threads.hold(BOB, thread_id):
+            pass
+    await Runs(pool).accept(ANNA, Target(uuid4(), "echo", thread_id), RunRequest())
+    with pytest.raises(Conflict, match="busy"):
+        async with threads.hold(ANNA, thread_id):
+            pass
+
+
+def latest(thread_id: UUID) -> RunnableConfig:
+    return {"configurable": {"thread_id": str(thread_id), "checkpoint_ns": ""}}
+
+
+async def until_blocked(pool: Pool) -> None:
+    """Until a statement in this database waits for another transaction."""
+    blocked = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(30), pool.connection() as conn:
+        while await (await conn.execute(blocked)).fetchone() is None:
+            await asyncio.sleep(0.01)

@@ -37,6 +37,21 @@ async def test_events_are_numbered_within_the_claim_and_arrive_in_order(events: 
     assert [event.id for event in found] == [EventId(3, number) for number in range(1, 101)]
 
 
+async def test_the_first_delta_after_a_silence_goes_out_at_once_and_the_next_ones_with_what_cannot_wait(
+    events: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "BATCH_SECONDS", 3600)
+    async with EventWriter(events, claim(1), lambda: None) as writer:
+        writer.emit("custom", b"first", delta=True)
+        assert [event.data for event in await events.read(run().run_id, START, block_ms=10_000)] == [b"first"]
+        writer.emit("custom", b"second", delta=True)
+        assert await events.read(run().run_id, EventId(1, 1), block_ms=100) == []
+        writer.emit("custom", b"third")
+        assert await events.read(run().run_id, EventId(1, 2), block_ms=10_000)
+    found = await events.read(run().run_id, EventId(1, 1), block_ms=100)
+    assert [event.data for event in found] == [b"second", b"third"]
+
+
 async def test_a_claim_that_was_overtaken_is_told_and_writes_nothing(events: EventLog) -> None:
     async with EventWriter(events, claim(2), lambda: None) as later:
         later.emit("metadata", b"{}")

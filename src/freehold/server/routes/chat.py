@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -43,8 +44,9 @@ async def chat(body: ChatBody, caller: Authenticated, parts: Parts, agents: Talk
     turn = Turn(parts, run, given)
     if body.stream:
         return Streamed(_pieces(parts, caller, body, name, turn), headers={"Content-Location": run_path(run)})
-    async for _ in turn.said():
-        pass
+    async with aclosing(turn.said()) as saying:
+        async for _ in saying:
+            pass
     return reply(await _finish(parts, caller, body, name, turn), headers={"Content-Location": run_path(run)})
 
 
@@ -79,14 +81,15 @@ def _shown(answer: Answer, name: str, run: Run) -> dict[str, Any]:
     }
 
 
-async def _pieces(parts: ServerParts, caller: Caller, body: ChatBody, name: str, turn: Turn) -> AsyncIterator[bytes]:
+async def _pieces(parts: ServerParts, caller: Caller, body: ChatBody, name: str, turn: Turn) -> AsyncGenerator[bytes, None]:
     silence = Silence()
-    async for said in turn.said():
-        if said:
-            yield b"".join([_frame(item) for item in said])
-            silence.broken()
-        elif silence.too_long():
-            yield sse.HEARTBEAT
+    async with aclosing(turn.said()) as saying:
+        async for said in saying:
+            if said:
+                yield b"".join([_frame(item) for item in said])
+                silence.broken()
+            elif silence.too_long():
+                yield sse.HEARTBEAT
     try:
         yield sse.frame("done", to_json(await _finish(parts, caller, body, name, turn)))
     except FreeholdError as error:

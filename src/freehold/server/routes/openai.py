@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -61,10 +62,11 @@ async def chat_completions(
             headers={"Content-Location": run_path(run)},
             on_disconnect=lambda: cancel_quietly(parts, run),
         )
-    async for _ in turn.said():
-        if await request.is_disconnected():
-            await cancel_quietly(parts, run)
-            return nothing()
+    async with aclosing(turn.said()) as saying:
+        async for _ in saying:
+            if await request.is_disconnected():
+                await cancel_quietly(parts, run)
+                return nothing()
     return reply(wire.completion(head, turn.answer()), headers={"Content-Location": run_path(run)})
 
 
@@ -80,18 +82,19 @@ async def _launch(parts: ServerParts, agents: Agents, caller: Caller, body: wire
     return await launch(parts, caller, Target(wanted, graph_id, temporary=True), request)
 
 
-async def _pieces(turn: Turn, head: JsonObject, *, with_usage: bool) -> AsyncIterator[bytes]:
+async def _pieces(turn: Turn, head: JsonObject, *, with_usage: bool) -> AsyncGenerator[bytes, None]:
     silence = Silence()
     yield _data(wire.chunk(head, {"role": "assistant", "content": ""}))
     streamed = ""
-    async for said in turn.said():
-        text = "".join(item.text for item in said if isinstance(item, Token))
-        streamed += text
-        if text:
-            yield _data(wire.chunk(head, {"content": text}))
-            silence.broken()
-        elif silence.too_long():
-            yield sse.HEARTBEAT
+    async with aclosing(turn.said()) as saying:
+        async for said in saying:
+            text = "".join(item.text for item in said if isinstance(item, Token))
+            streamed += text
+            if text:
+                yield _data(wire.chunk(head, {"content": text}))
+                silence.broken()
+            elif silence.too_long():
+                yield sse.HEARTBEAT
     try:
         answer = turn.answer()
     except FreeholdError as error:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
-from freehold.core.errors import Conflict, InvalidRequest, NotFound, NotSupported
+from freehold.core.errors import InvalidRequest, NotFound, NotSupported
 from freehold.server.auth import Authenticated
 from freehold.server.graph_state import graph_id_of, opened, thread_config
 from freehold.server.json_body import JsonRoute
@@ -52,19 +52,19 @@ async def get_at_id(
 @router.post("/state", response_model=wire.StateUpdated)
 async def update(thread_id: UUID, body: wire.StateUpdate, caller: Authenticated, parts: Parts) -> Response:
     """Write values as if a node had returned them."""
-    thread = await parts.threads.get(caller, thread_id)
-    graph_id = graph_id_of(thread)
-    if graph_id is None:
-        raise InvalidRequest(f"thread {thread_id} has no graph yet", hint="create it with graph_id, or run something on it first")
-    if thread.status == "busy":
-        raise Conflict(f"thread {thread_id} is busy with a run", hint="wait for the run or cancel it, then update the state")
-    async with opened(parts, thread, graph_id, "threads.update") as graph:
-        try:
-            made = await graph.aupdate_state(thread_config(thread, body.chosen()), body.values, as_node=body.as_node)
-        except (InvalidUpdateError, ValueError) as error:
-            raise InvalidRequest(f"the state cannot be updated like this: {error}") from error
-        after = await graph.aget_state(thread_config(thread))
-    await parts.threads.set_state(caller, thread_id, values=to_json(after.values), interrupts=wire.interrupts_by_task(after))
+    async with parts.threads.hold(caller, thread_id) as held:
+        thread = held.thread
+        graph_id = graph_id_of(thread)
+        if graph_id is None:
+            raise InvalidRequest(f"thread {thread_id} has no graph yet", hint="create it with graph_id, or run something on it first")
+        async with opened(parts, thread, graph_id, "threads.update", pool=held.pool) as graph:
+            try:
+                made = await graph.aupdate_state(thread_config(thread, body.chosen()), body.values, as_node=body.as_node)
+            except (InvalidUpdateError, ValueError) as error:
+                raise InvalidRequest(f"the state cannot be updated like this: {error}") from error
+            after = await graph.aget_state(thread_config(thread))
+        interrupts = wire.interrupts_by_task(after)
+        await held.set_state(values=to_json(after.values), interrupts=interrupts, paused=bool(interrupts or after.next))
     address = wire.checkpoint(made)
     return reply({"checkpoint": address, "configurable": address, "checkpoint_id": address["checkpoint_id"]})
 

@@ -7,6 +7,10 @@ RETURNING *
 -- get: one thread of the caller
 SELECT * FROM threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
 
+-- hold: one thread of the caller, locked: until the transaction ends no run is accepted on it, and none of it ends
+SELECT * FROM threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+   FOR NO KEY UPDATE
+
 -- patch: merge metadata
 UPDATE threads SET metadata = metadata || %(metadata)s, updated_at = now()
  WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
@@ -30,7 +34,5 @@ SELECT *, count(*) OVER () AS total FROM threads
 -- set_state: what a state update by hand left
 UPDATE threads
    SET "values" = %(values)s, interrupts = %(interrupts)s, updated_at = now(), state_updated_at = now(),
-       metadata = metadata || %(metadata)s,
-       status = CASE WHEN status = 'busy' THEN status WHEN %(interrupted)s THEN 'interrupted' ELSE 'idle' END,
-       status_at_rest = CASE WHEN %(interrupted)s THEN 'interrupted' ELSE 'idle' END
- WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+       status = %(status)s, status_at_rest = %(status)s, error = NULL
+ WHERE thread_id = %(thread_id)s

@@ -1,0 +1,262 @@
+"""One reader for all streams a process has open, because a connection for each would cost Valkey and us a connection a client.
+
+                    ┌─ "this run was written to" ──► stirs the watches of that run
+    Valkey ─────────┤
+                    └─ events after an id ◄────────── what the stirred watches ask for, one round trip for all of them
+
+Two connections, however many watch. A writer appends and then publishes on a channel named like the stream; what is not
+watched is not heard. A watch keeps no events: it asks for what follows the last id it gave away, when its client has
+taken that. So a slow client costs nothing but its place in Valkey, and watches at the same place share one read.
+
+Blocking in one XREAD on all streams instead makes every event cost as much as there are streams: with 1000 of them, one
+event a second each, that took six times the CPU and ten times as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import TracebackType
+from uuid import UUID
+
+import redis.asyncio as redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from freehold.core.event import Event, EventId
+from freehold.events.log import Ask, EventLog, stream_key
+
+log = logging.getLogger(__name__)
+
+#: A reply that takes longer than this will not come: a network that swallows packets says nothing.
+HUNG_SECONDS = 5.0
+
+#: Seconds between attempts to listen again.
+PAUSE_SECONDS = 0.5
+
+#: Asks that share one round trip.
+ASKS_A_ROUND = 64
+
+#: Events a watch asks for at first and at most; between, as many as are likely to be this many bytes.
+FIRST_COUNT = 8
+MOST_COUNT = 512
+READ_BYTES = 256 * 1024
+
+#: Channels subscribed to or left in one command.
+CHANNELS_A_COMMAND = 500
+
+#: A question under way and where its answer comes.
+Asked = tuple[Ask, asyncio.Future[list[Event]]]
+
+
+class Watch:
+    """One follower's place at one run. Made by `EventReader.watch`; leaving its `with` block is all the tidying there is."""
+
+    def __init__(self, reader: EventReader, run_id: UUID) -> None:
+        self.run_id = run_id
+        self._reader = reader
+        self._stirred = asyncio.Event()
+        self._count = FIRST_COUNT
+        self.stir()  # what is there already is read at once
+
+    def __enter__(self) -> Watch:
+        self._reader.enter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.leave(self)
+
+    def stir(self) -> None:
+        """There may be something to read."""
+        self._stirred.set()
+
+    async def read(self, after: EventId, *, seconds: float) -> list[Event]:
+        """Events after an id, oldest first; waits up to `seconds` for the first one. Do not change the list, others read it too.
+
+        Raises:
+            redis.exceptions.RedisError, TimeoutError: Valkey is away or does not answer; ask again later.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        while self._stirred.is_set() or await self._wait(until - clock()):
+            self._stirred.clear()
+            try:
+                found = await self._reader.ask(Ask(self.run_id, after, self._count))
+            except (RedisError, TimeoutError):
+                self.stir()
+                raise
+            if found:
+                self._adapt(found)
+                return found
+        return []
+
+    def _adapt(self, found: list[Event]) -> None:
+        if len(found) >= self._count:
+            self.stir()  # there is more
+        self._count = max(1, min(MOST_COUNT, READ_BYTES // max(len(event.data) + 1 for event in found)))
+
+    async def _wait(self, seconds: float) -> bool:
+        if seconds <= 0:
+            return False
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stirred.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class EventReader:
+    """Reads for all watches of this process. One per server process; open it with `async with`."""
+
+    def __init__(self, events: EventLog, client: redis.Redis) -> None:
+        self._events = events
+        self._client = client
+        #: Channel -> who watches it.
+        self._watches: dict[bytes, set[Watch]] = {}
+        self._asked: dict[tuple[UUID, EventId], Asked] = {}
+        self._any_asked = asyncio.Event()
+        self._listening: AbstractConnection | None = None
+        #: Channels the listening connection was told to hear, or is being told.
+        self._heard: set[bytes] = set()
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> EventReader:
+        loops = (self._listen_for_ever, self._subscribe_for_ever, self._read_for_ever)
+        self._tasks = [asyncio.create_task(loop(), name=f"events{loop.__name__}") for loop in loops]
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pending = set(self._tasks)
+        while pending:  # more than once: asyncio.wait_for, which the client uses, can swallow a cancellation before Python 3.12
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.1)
+        for _, answer in self._asked.values():
+            answer.cancel()
+
+    @property
+    def watched(self) -> int:
+        """How many runs are being watched."""
+        return len(self._watches)
+
+    def watch(self, run_id: UUID) -> Watch:
+        """A place at a run's stream: `with reader.watch(run_id) as watch: await watch.read(after, seconds=1)`."""
+        return Watch(self, run_id)
+
+    # -- for watches ---------------------------------------------------------------------------------------------
+
+    def enter(self, watch: Watch) -> None:
+        """From now on the watch is stirred when its run is written to."""
+        watches = self._watches.setdefault(stream_key(watch.run_id).encode(), set())
+        watches.add(watch)
+        if len(watches) == 1:
+            self._changed.set()
+
+    def leave(self, watch: Watch) -> None:
+        """Forget a watch, and its run with the last one."""
+        channel = stream_key(watch.run_id).encode()
+        watches = self._watches[channel]
+        watches.discard(watch)
+        if not watches:
+            del self._watches[channel]
+            self._changed.set()
+
+    async def ask(self, ask: Ask) -> list[Event]:
+        """What there is now. Raises as `Watch.read` does."""
+        place = (ask.run_id, ask.after)
+        if place not in self._asked:
+            self._asked[place] = (ask, asyncio.get_running_loop().create_future())
+            self._any_asked.set()
+        return await asyncio.shield(self._asked[place][1])  # one that leaves does not take it from the others
+
+    # -- hearing which runs were written to ----------------------------------------------------------------------
+
+    async def _listen_for_ever(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (RedisError, TimeoutError, OSError) as error:
+                log.info("not listening for events: %s", error, extra={"action": "events_not_heard"})
+            except Exception:
+                # The top of a loop that must not end while the process lives: streams would only crawl.
+                log.exception("listening for events failed; it is tried again", extra={"action": "events_listen_failed"})
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _listen(self) -> None:
+        """The life of one connection, which ends with an error."""
+        pool = self._client.connection_pool
+        async with asyncio.timeout(HUNG_SECONDS):
+            connection: AbstractConnection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            self._listening = connection
+            self._heard = set()
+            self._changed.set()
+            asked_for_life = False
+            while True:
+                message = await connection.read_response(timeout=HUNG_SECONDS, disconnect_on_error=False, push_request=True)
+                if message is not None:
+                    asked_for_life = False
+                    self._pass_on(message)
+                elif asked_for_life:
+                    raise TimeoutError("Valkey does not answer")
+                else:
+                    asked_for_life = True
+                    await connection.send_command("PING", check_health=False)
+        finally:
+            self._listening = None
+            await connection.disconnect(nowait=True)
+            await pool.release(connection)
+
+    def _pass_on(self, message: object) -> None:
+        """A confirmed subscription stirs as well: what was written before it was not heard."""
+        if isinstance(message, list) and len(message) == 3 and message[0] in (b"message", b"subscribe"):
+            for watch in self._watches.get(message[1], ()):
+                watch.stir()
+
+    async def _subscribe_for_ever(self) -> None:
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            connection = self._listening
+            if connection is None:
+                continue  # a new connection is told everything
+            heard, self._heard = self._heard, set(self._watches)
+            try:
+                async with asyncio.timeout(HUNG_SECONDS):
+                    await _tell(connection, "UNSUBSCRIBE", heard - self._heard)
+                    await _tell(connection, "SUBSCRIBE", self._heard - heard)
+            except (RedisError, TimeoutError, OSError):
+                await connection.disconnect(nowait=True)  # the listening loop notices and begins anew
+
+    # -- reading what was written --------------------------------------------------------------------------------
+
+    async def _read_for_ever(self) -> None:
+        while True:
+            await self._any_asked.wait()
+            asked = [self._asked.pop(place) for place in list(self._asked)[:ASKS_A_ROUND]]
+            if not self._asked:
+                self._any_asked.clear()
+            await self._answer(asked)
+
+    async def _answer(self, asked: list[Asked]) -> None:
+        try:
+            async with asyncio.timeout(HUNG_SECONDS):
+                answers = await self._events.read_many([ask for ask, _ in asked])
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who asked are told; nobody else could be
+            for _, answer in asked:
+                answer.set_exception(error)
+                answer.exception()  # all of them may have left; that is no news
+        else:
+            for (_, answer), found in zip(asked, answers, strict=True):
+                answer.set_result(found)
+        finally:
+            for _, answer in asked:
+                answer.cancel()  # does something only where the reader is closed meanwhile
+
+
+async def _tell(connection: AbstractConnection, command: str, channels: set[bytes]) -> None:
+    told = list(channels)
+    for start in range(0, len(told), CHANNELS_A_COMMAND):
+        await connection.send_command(command, *told[start : start + CHANNELS_A_COMMAND], check_health=False)
