@@ -42,7 +42,7 @@ from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs
 from freehold.storage.threads import Threads
 from freehold.storage.tool_calls import ToolCallLog
-from freehold.telemetry import logs
+from freehold.telemetry import logs, tracing
 from freehold.tools import calculate, current_time, query_database, search_knowledge_base
 from freehold.tools.base import guard
 from freehold.worker.execute import Needs
@@ -76,6 +76,7 @@ async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]
     """
     database_url, redis_url = _urls(settings)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(tracing.exporting(settings.telemetry, role=role))
         pool = await stack.enter_async_context(create_pool(database_url, max_size=settings.database.pool_size, name=f"freehold-{role}"))
         client = create_client(redis_url)
         stack.push_async_callback(client.aclose)
@@ -142,7 +143,7 @@ def serve(loaded: Loaded) -> None:
     from freehold.server.app import create_app
 
     settings = loaded.settings
-    logs.set_up(settings.telemetry.log_level, settings.telemetry.log_format)
+    logs.set_up(settings.telemetry.log_level, settings.telemetry.log_format, content=settings.telemetry.content)
     uvicorn.run(
         create_app(settings, lambda: open_server(settings)),
         host=settings.server.host,
@@ -158,7 +159,7 @@ def serve(loaded: Loaded) -> None:
 def work(loaded: Loaded) -> None:
     """Run a worker until SIGTERM or SIGINT, then drain; what `freehold worker` does."""
     settings = loaded.settings
-    logs.set_up(settings.telemetry.log_level, settings.telemetry.log_format)
+    logs.set_up(settings.telemetry.log_level, settings.telemetry.log_format, content=settings.telemetry.content)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_work(settings))
 

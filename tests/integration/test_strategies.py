@@ -397,3 +397,26 @@ async def test_a_cancellation_in_the_instant_of_the_end_is_a_conflict_or_has_its
 
     for round_of in range(3):
         await asyncio.gather(*(at_once(0.02 * number + 0.005 * round_of) for number in range(10)))
+
+
+# -- clients that leave, threads that go ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["wait", "stream"])
+async def test_a_client_that_leaves_stops_its_run_without_a_thread_where_it_said_so(site: Site, way: str) -> None:
+    await site.start_worker()
+    body = {"assistant_id": "steps", "input": site.input(60), "on_completion": "keep", "on_disconnect": "cancel"}
+    async with site.sdk.http.client.stream("POST", f"/runs/{way}", json=body) as response:
+        thread_id, run_id = response.headers["content-location"].split("/")[2::2]
+        await site.until(thread_id, run_id, "running")
+    await site.until(thread_id, run_id, "interrupted")
+
+
+async def test_the_thread_of_a_run_without_one_is_kept_or_gone_as_asked_and_can_be_joined_meanwhile(site: Site) -> None:
+    await site.start_worker()
+    runs = [
+        await site.sdk.runs.create(None, "turns", input=site.input(), on_completion=on_completion) for on_completion in ("keep", "delete")
+    ]
+    for run in runs:
+        assert (await site.sdk.runs.join(run["thread_id"], run["run_id"]))["steps"] == [run["run_id"]]  # type: ignore[call-overload]
+    assert [thread["thread_id"] for thread in await site.sdk.threads.search()] == [runs[0]["thread_id"]]

@@ -43,6 +43,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("FREEHOLD_IDENTITY", "Set by the supervisor: marks a process as one of its own.", secret=False),
     Variable("FREEHOLD_READY_FILE", "Set by the supervisor: a worker writes this file once it takes work."),
     Variable("PROMETHEUS_MULTIPROC_DIR", "Folder through which workers hand their metrics to the server's /metrics."),
+    Variable("OTEL_EXPORTER_OTLP_ENDPOINT", "Where traces are sent, OTLP over HTTP (same as telemetry.otlp_endpoint)."),
+    Variable("OTEL_EXPORTER_OTLP_HEADERS", "Headers for it, e.g. authorization=Bearer%20...", secret=True),
     Variable("FREEHOLD_LLAMA_SERVER", "Path of a llama-server to use instead of fetching or building one."),
     Variable("NO_COLOR", "Any value: plain output without colours."),
     Variable("CI", "Any value: no prompts and no moving progress bars."),

@@ -29,6 +29,8 @@ FROM_ENVIRONMENT: Mapping[str, str] = {
     "FREEHOLD_MODEL": "model.name",
     "FREEHOLD_MODEL_CONTEXT": "model.context",
     "FREEHOLD_READER_DATABASE_URL": "tools.sql.url",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "telemetry.otlp_endpoint",
+    "OTEL_EXPORTER_OTLP_HEADERS": "telemetry.otlp_headers",
 }
 
 
@@ -152,7 +154,7 @@ def _nearest(key: str) -> str:
 
 
 def _is_secret(key: str) -> bool:
-    return key.rsplit(".", 1)[-1] in {"url", "api_key"}
+    return key.rsplit(".", 1)[-1] in {"url", "api_key", "otlp_headers"}
 
 
 def _flatten(section: BaseModel, prefix: str = "") -> list[tuple[str, str]]:

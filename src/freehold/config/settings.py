@@ -110,12 +110,16 @@ class ModelSection(Section):
     @field_validator("base_url")
     @classmethod
     def _base_url_is_http(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc:
-            raise ValueError(f'expected a URL such as "http://127.0.0.1:11434/v1", got "{url}"')
-        return url.rstrip("/")
+        return _http_url(url, "http://127.0.0.1:11434/v1")
+
+
+def _http_url(url: str | None, example: str) -> str | None:
+    if url is None:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError(f'expected a URL such as "{example}", got "{url}"')
+    return url.rstrip("/")
 
 
 class DatabaseSection(Section):
@@ -187,6 +191,17 @@ class TelemetrySection(Section):
     """How much is logged."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """"auto": text on a terminal, JSON elsewhere."""
+    otlp_endpoint: str | None = None
+    """Where traces are sent (OTLP over HTTP), e.g. "http://127.0.0.1:6006". Unset: no traces, no connection."""
+    otlp_headers: SecretStr | None = None
+    """Headers for it, e.g. "authorization=Bearer%20...". Better given as OTEL_EXPORTER_OTLP_HEADERS."""
+    content: bool = False
+    """Whether traces and logs may hold prompts, answers, tool arguments and the text of errors."""
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _otlp_endpoint_is_http(cls, url: str | None) -> str | None:
+        return _http_url(url, "http://127.0.0.1:6006")
 
 
 class Settings(Section):

@@ -34,6 +34,8 @@ class RunRequest:
     durability: Durability = "async"
     feedback_keys: tuple[str, ...] = ()
     on_completion: Literal["keep", "delete"] = "keep"
+    #: The request that asked, for logs and traces: `request_id` and W3C `traceparent`. Not shown to clients.
+    origin: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Run:
     error: dict[str, Any] | None = None
     #: Somebody asked it to stop.
     cancel: CancelAction | None = None
+    #: When it may start; later than `created_at` where that was asked for, or after a setback.
+    available_at: datetime | None = None
 
     @property
     def is_active(self) -> bool:

@@ -16,6 +16,7 @@ from freehold.rag.ingest import Ingester, IngestReport
 from freehold.rag.retrieve import Passage, retrieve
 from freehold.storage.documents import Counts, Documents, Listed
 from freehold.storage.pool import Pool
+from freehold.telemetry import conventions, tracing
 
 
 class Knowledge:
@@ -54,16 +55,21 @@ class Knowledge:
             StorageUnavailable: the database does not answer.
             DownloadError: the embedding model cannot be fetched.
         """
-        if not await self._documents.any(caller):
-            return []  # without loading, or fetching, a model that has nothing to search
-        return await retrieve(
-            question,
-            caller,
-            embedder=await self._embedder_ready(),
-            index=self._index,
-            top_k=self._settings.top_k if top_k is None else top_k,
-            min_score=self._settings.min_score if min_score is None else min_score,
-        )
+        with tracing.span("retrieval knowledge", lambda: conventions.retrieval("knowledge")) as span:
+            tracing.tell_content(span, lambda: conventions.content_query(question))
+            if not await self._documents.any(caller):
+                return []  # without loading, or fetching, a model that has nothing to search
+            passages = await retrieve(
+                question,
+                caller,
+                embedder=await self._embedder_ready(),
+                index=self._index,
+                top_k=self._settings.top_k if top_k is None else top_k,
+                min_score=self._settings.min_score if min_score is None else min_score,
+            )
+            span.set_attributes(conventions.found((str(passage.chunk_id), passage.score) for passage in passages))
+            tracing.tell_content(span, lambda: conventions.content_passages(passage.content for passage in passages))
+        return passages
 
     async def documents(self, caller: Caller) -> list[Listed]:
         """What the caller has ingested, last changed first."""

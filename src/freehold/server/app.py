@@ -15,6 +15,7 @@ from freehold.server.agents import Agents
 from freehold.server.auth import Authentication
 from freehold.server.guard import Guard
 from freehold.server.parts import ServerParts
+from freehold.server.request_spans import RequestSpans
 from freehold.server.routes import assistants, chat, openai, refused, runs, state, stateless, system, threads
 
 #: In the order requests are matched: fixed paths of a resource before its `{id}` ones.
@@ -52,9 +53,10 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # all three are routes of ours, so that keys guard them
-        middleware=[Middleware(Guard, settings=settings)],
+        middleware=[Middleware(Guard, settings=settings), *([Middleware(RequestSpans)] if settings.telemetry.otlp_endpoint else [])],
         exception_handlers=errors.HANDLERS,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # FastAPI's own, which it makes wherever an exporter is set up
     )
     for router in ROUTERS:
         app.include_router(router)

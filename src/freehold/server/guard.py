@@ -55,6 +55,8 @@ class Guard:
             return
         headers: Headers = dict(scope["headers"])
         scope["request_id"] = request_id = _request_id(headers)
+        # A request that came in before its connection's last one had ended starts in that one's context.
+        structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         origin = headers.get(b"origin", b"").lower()
         cors = self._cors(origin)

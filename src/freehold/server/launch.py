@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from uuid import UUID
+
+import structlog
 
 from freehold.core.caller import Caller
 from freehold.core.errors import NotFound
@@ -12,6 +15,8 @@ from freehold.core.run import MultitaskStrategy, Run, RunRequest
 from freehold.server.parts import ServerParts
 from freehold.server.wire.runs import RunOnThread, RunWithoutThread
 from freehold.storage.runs import Target
+from freehold.telemetry import conventions, tracing
+from freehold.telemetry.origin import origin
 
 
 async def find_assistant(parts: ServerParts, caller: Caller, named: str) -> tuple[UUID, str]:
@@ -65,7 +70,11 @@ async def launch(
     after_seconds: float = 0,
 ) -> Run:
     """Accept a run: when this returns it survives any process; then tell workers, which only saves time."""
-    accepted = await parts.runs.accept(caller, target, request, strategy=strategy, after_seconds=after_seconds)
+    with tracing.span("accept run", kind="producer") as span:
+        request = replace(request, origin=origin())
+        accepted = await parts.runs.accept(caller, target, request, strategy=strategy, after_seconds=after_seconds)
+        span.set_attributes({**conventions.run_ids(accepted.run), "gen_ai.agent.name": target.graph_id})
+    structlog.contextvars.bind_contextvars(run_id=str(accepted.run.run_id), thread_id=str(accepted.run.thread_id))
     for stopped in accepted.stopped:
         await parts.events.announce_cancel(stopped)
     await parts.events.wake_workers()

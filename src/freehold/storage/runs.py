@@ -355,6 +355,7 @@ def _run(row: DictRow) -> Run:
         updated_at=row["updated_at"],
         error=row["error"],
         cancel=row["cancel"],
+        available_at=row["available_at"],
     )
 
 

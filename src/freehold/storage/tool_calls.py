@@ -17,6 +17,7 @@ from freehold.core.caller import Caller
 from freehold.core.errors import StorageUnavailable
 from freehold.storage.pool import Pool, connection
 from freehold.storage.queries import load
+from freehold.telemetry import logs
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,8 @@ class ToolCallLog:
             async with connection(self._pool) as conn:
                 await conn.execute(load("tool_calls")["insert"], row)
         except (StorageUnavailable, psycopg.Error) as error:
-            log.warning("a call of %s was not logged: %s", entry.tool, error, extra={"action": "tool_call_not_logged", "tool": entry.tool})
+            extra = {"action": "tool_call_not_logged", "tool": entry.tool}
+            log.warning("a call of %s was not logged: %s", entry.tool, logs.told(error), extra=extra)
 
     def _forget(self, run_id: UUID | None, task: asyncio.Task[None]) -> None:
         self._writing[run_id].discard(task)

@@ -1,14 +1,16 @@
 """Logging, set up once per process: a sentence for people and an `action` key for machines.
 
 Code logs with the standard library and `extra={"action": …}`; structlog renders it, as JSON where nobody watches and as
-text on a terminal. Values of known secrets never get here: they are `SecretStr` until the moment of use.
+text on a terminal. Values of known secrets never get here: they are `SecretStr` until the moment of use. Exceptions of
+graphs, tools and models may quote what users wrote, so their text is logged only where `telemetry.content` is on.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+import traceback
+from typing import Any, Literal
 
 import structlog
 
@@ -23,8 +25,22 @@ _SHARED: tuple[structlog.typing.Processor, ...] = (
 )
 
 
-def set_up(level: Literal["debug", "info", "warning", "error"] = "info", form: Literal["auto", "json", "text"] = "auto") -> None:
-    """Send all logging to standard error in one form; `auto` is text on a terminal, JSON elsewhere."""
+_content = False
+
+
+def set_up(
+    level: Literal["debug", "info", "warning", "error"] = "info",
+    form: Literal["auto", "json", "text"] = "auto",
+    *,
+    content: bool = False,
+) -> None:
+    """Send all logging to standard error in one form; `auto` is text on a terminal, JSON elsewhere.
+
+    Args:
+        content: whether the text of users' exceptions may be logged.
+    """
+    global _content
+    _content = content
     as_text = form == "text" or (form == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if as_text else structlog.processors.JSONRenderer(ensure_ascii=False)
@@ -42,3 +58,25 @@ def set_up(level: Literal["debug", "info", "warning", "error"] = "info", form: L
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+
+
+def keeps_content() -> bool:
+    """Whether log lines may hold prompts, answers and the text of users' exceptions."""
+    return _content
+
+
+def failure(error: BaseException, **extra: Any) -> dict[str, Any]:
+    """Arguments of a log call about an exception that may quote a user: its traceback, or only its type and place.
+
+    E.g. `log.warning("a graph raised %s", "ValueError", **failure(error, action="graph_raised"))`.
+    """
+    if _content:
+        return {"exc_info": error, "extra": extra}
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"extra": {**extra, "error_type": type(error).__qualname__, "where": where}}
+
+
+def told(error: BaseException) -> str:
+    """An exception in a sentence, or only its type where its text may not be logged."""
+    return f"{type(error).__qualname__}: {error}" if _content else type(error).__qualname__

@@ -1,19 +1,55 @@
 """Every metric Freehold exports, declared once: dashboards and alerts are written against these names.
 
 Durations are in seconds, sizes in bytes. Gauges of the whole system (queue, threads, checkpoints) are set by the server
-from the database when it is scraped; everything else counts what this process did.
+from the database when it is scraped; everything else counts what this process did. Where processes share
+`PROMETHEUS_MULTIPROC_DIR`, each writes files of its own there and holds a lock beside them for as long as it lives.
 """
 
 from __future__ import annotations
 
+import fcntl
+import math
+import os
+import secrets
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
-import psutil
+import prometheus_client.values
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from freehold.config import env
+
+#: Different values a label may take that something outside our code chooses; what comes later is counted as "other".
+MAX_LABEL_VALUES = 200
+OTHER = "other"
+
+#: Gauges that only a database can tell; NaN while it does not answer.
+UNKNOWN = math.nan
+
+#: Unlike a pid it is never used again, nor by a process of another container that shares the folder.
+_OWN_TOKEN = secrets.token_hex(4)
+
+
+def _identity() -> str:
+    return f"{os.getpid()}-{_OWN_TOKEN}"
+
+
+@cache
+def _hold_alive_lock(folder: Path, identity: str) -> int:
+    """The descriptor of a lock that the kernel releases when this process ends, however it ends."""
+    descriptor = os.open(folder / f"{identity}.alive", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+# Before the metrics below are declared: each opens its file at once. The lock comes before the files, so that no other
+# process takes them for those of a dead one.
+if _shared := env.get("PROMETHEUS_MULTIPROC_DIR"):
+    Path(_shared).mkdir(parents=True, exist_ok=True)
+    _hold_alive_lock(Path(_shared), _identity())
+    prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(_identity)  # type: ignore[no-untyped-call]
 
 #: From a cached answer to a run of an hour.
 _RUN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
@@ -34,20 +70,39 @@ LLM_INFERENCE_ERRORS = Counter("llm_inference_errors_total", "Model calls that f
 LLM_ACTIVE_REQUESTS = Gauge("llm_active_requests", "Model calls under way.", ["model"], multiprocess_mode="livesum")
 
 # runs
-RUNS = Counter("freehold_runs_total", "Runs that ended.", ["graph", "status"])
+RUNS = Counter(
+    "freehold_runs_total", "Runs that ended; status is success, error, timeout, interrupted or rolled_back.", ["graph", "status"]
+)
 RUN_DURATION = Histogram("freehold_run_duration_seconds", "Runs, from claim to end.", ["graph"], buckets=_RUN_BUCKETS)
 STEP_DURATION = Histogram("freehold_step_duration_seconds", "Supersteps of graphs.", ["graph"], buckets=_STEP_BUCKETS)
 QUEUE_DEPTH = Gauge("freehold_queue_depth", "Runs waiting to be claimed.", multiprocess_mode="mostrecent")
 QUEUE_AGE = Gauge("freehold_queue_age_seconds", "Age of the oldest run waiting.", multiprocess_mode="mostrecent")
 
 # tools
-TOOL_CALLS = Counter("freehold_tool_calls_total", "Tool calls; outcome is ok, error, timeout or invalid.", ["tool", "outcome"])
+TOOL_CALLS = Counter("freehold_tool_calls_total", "Tool calls; outcome is ok, error, timeout, invalid or cancelled.", ["tool", "outcome"])
 TOOL_DURATION = Histogram("freehold_tool_duration_seconds", "Tool calls.", ["tool"], buckets=_STEP_BUCKETS)
 
 # the server
 ACTIVE_THREADS = Gauge("freehold_active_threads", "Threads with a run pending or running.", multiprocess_mode="mostrecent")
 OPEN_STREAMS = Gauge("freehold_open_streams", "Event streams clients hold open.", multiprocess_mode="livesum")
 CHECKPOINT_BYTES = Gauge("freehold_checkpoint_bytes", "Size of the checkpoint tables.", multiprocess_mode="mostrecent")
+
+
+_seen: dict[str, set[str]] = {}
+
+
+def bounded(label: str, value: str) -> str:
+    """The value, or "other" once a label has as many values as a metrics server should bear.
+
+    E.g. the name of a model: a graph may take it from its client.
+    """
+    seen = _seen.setdefault(label, set())
+    if value in seen:
+        return value
+    if len(seen) >= MAX_LABEL_VALUES:
+        return OTHER
+    seen.add(value)
+    return value
 
 
 def exposition() -> bytes:
@@ -64,7 +119,25 @@ def exposition() -> bytes:
 def _forget_dead_processes(folder: Path) -> None:
     """What a killed process had under way is over; what it counted stays counted."""
     for file in folder.glob("gauge_live*_*.db"):
-        pid = file.stem.rsplit("_", 1)[-1]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+        alive = folder / f"{file.stem.rsplit('_', 1)[-1]}.alive"
+        if not _is_held(alive):
             with suppress(FileNotFoundError):
                 file.unlink()
+    for alive in folder.glob("*.alive"):
+        if not _is_held(alive):
+            with suppress(FileNotFoundError):
+                alive.unlink()
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
@@ -24,7 +23,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from freehold.core.caller import LOCAL, Caller
 from freehold.core.errors import FreeholdError
 from freehold.storage.tool_calls import Outcome, ToolCallLog, ToolCallRecord
-from freehold.telemetry.metrics import TOOL_CALLS, TOOL_DURATION
+from freehold.telemetry import logs
+from freehold.telemetry.conventions import content_arguments, content_result
+from freehold.telemetry.tool_calls import counted
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +92,20 @@ class GuardedTool(BaseTool):
         asked = _as_call(self.name, input)
         configurable = (config or {}).get("configurable") or {}
         call = Call(caller_of(config), _uuid(configurable.get("thread_id")), run_of(config), str(asked["id"]))
-        started = time.perf_counter()
         token = _current.set(call)
         try:
-            result = await self._execute(asked, config)
+            with counted(self.name, call.call_id) as stopwatch:
+                stopwatch.tell(lambda: content_arguments(asked["args"]))
+                try:
+                    result = await self._execute(asked, config)
+                except asyncio.CancelledError:
+                    stopwatch.end("cancelled")
+                    raise
+                seconds = stopwatch.end(result.outcome)
+                stopwatch.tell(lambda: content_result(result.message))
         finally:
             _current.reset(token)
-        self._account(call, asked, result, time.perf_counter() - started)
+        self._record(call, asked, result, seconds)
         return result.message
 
     async def _execute(self, asked: dict[str, Any], config: RunnableConfig | None) -> _Result:
@@ -113,8 +121,8 @@ class GuardedTool(BaseTool):
             return self._failed(asked, "timeout", text)
         except FreeholdError as error:
             return self._failed(asked, "error", f"{self.name} failed: {error.message}{'. ' + error.hint if error.hint else ''}")
-        except Exception as error:
-            log.warning("tool %s failed", self.name, exc_info=True, extra={"action": "tool_failed", "tool": self.name})
+        except Exception as error:  # noqa: BLE001 - tools are anybody's code; what goes wrong is an answer to the model
+            log.warning("tool %s failed", self.name, **logs.failure(error, action="tool_failed", tool=self.name))
             return self._failed(
                 asked, "error", f"{self.name} failed: {type(error).__name__}: {error}. Try other arguments, or go on without it."
             )
@@ -123,9 +131,7 @@ class GuardedTool(BaseTool):
     def _failed(self, asked: dict[str, Any], outcome: Outcome, text: str) -> _Result:
         return _Result(outcome, ToolMessage(text, tool_call_id=asked["id"], name=self.name, status="error"), text)
 
-    def _account(self, call: Call, asked: dict[str, Any], result: _Result, seconds: float) -> None:
-        TOOL_CALLS.labels(self.name, result.outcome).inc()
-        TOOL_DURATION.labels(self.name).observe(seconds)
+    def _record(self, call: Call, asked: dict[str, Any], result: _Result, seconds: float) -> None:
         if self.call_log is not None:
             self.call_log.record(
                 ToolCallRecord(

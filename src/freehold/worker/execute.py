@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -26,12 +25,14 @@ from freehold.core.errors import FreeholdError, LeaseLost, StorageUnavailable
 from freehold.core.ids import assistant_id
 from freehold.core.run import CancelAction, Run, RunStatus
 from freehold.events.log import EventLog
+from freehold.graphs.agents.failures import error_type
 from freehold.graphs.registry import GraphRegistry
 from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import PostgresSaver, create_checkpointer
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
-from freehold.telemetry.metrics import RUN_DURATION, RUNS, STEP_DURATION
+from freehold.telemetry import logs
+from freehold.telemetry.execution import Observation
 from freehold.worker.publish import EventWriter
 from freehold.worker.stream import INTERRUPT, Translator, interrupts_on_wire
 
@@ -72,12 +73,11 @@ class RunExecution:
 
     def __init__(self, run: Run, needs: Needs) -> None:
         self.run = run
+        self.observation = Observation(run)
         self._needs = needs
         self._control = RunControl()
         self._task: asyncio.Task[Ending] | None = None
         self._cancel: CancelAction | None = None
-        self._graph = "unknown"
-        self._started_at = time.monotonic()
         self._lost = False
         self._give_back = False
 
@@ -137,8 +137,8 @@ class RunExecution:
 
     async def _stream(self, writer: EventWriter) -> Ending:
         graph_id, defaults = await self._graph_id()
-        self._graph = graph_id
         config = run_config(self.run, graph_id, defaults)
+        config["callbacks"] = self.observation.callbacks(graph_id, error_type)
         saver = create_checkpointer(self._needs.pool, run_id=self.run.run_id, epoch=self.run.epoch)
         limit = asyncio.timeout(self._needs.run_seconds)
         try:
@@ -159,7 +159,6 @@ class RunExecution:
         if resumed and await self._reached_breakpoint(graph):
             return None  # to go on would be to pass it without anybody's leave
         values: Any = None
-        step_began = time.monotonic()
         parts = cast(
             AsyncIterator[Any],
             graph.astream(
@@ -179,8 +178,7 @@ class RunExecution:
                 namespace, mode, part = item if request.stream_subgraphs else ((), *item)
                 if mode == "values" and not namespace:
                     values = part
-                    STEP_DURATION.labels(self._graph).observe(time.monotonic() - step_began)
-                    step_began = time.monotonic()
+                    self.observation.values(part)
                 for event in translator.events(namespace, mode, part):
                     writer.emit(event.name, event.data, delta=event.delta)
         return values
@@ -241,9 +239,9 @@ class RunExecution:
                 log.warning("run %s was taken by another worker before its end", self.run.run_id, extra={"action": "lease_lost"})
             return
         if ending.error:
-            log.info("run %s ended: %s", self.run.run_id, ending.error, extra={"action": "run_failed"})
-        RUNS.labels(self._graph, ending.status).inc()
-        RUN_DURATION.labels(self._graph).observe(time.monotonic() - self._started_at)
+            told = ending.error if logs.keeps_content() else ending.error.get("error")
+            log.info("run %s ended: %s", self.run.run_id, told, extra={"action": "run_failed"})
+        self.observation.ended(ending.status, ending.error, ending.values)
         if ending.error:
             writer.emit("error", to_json(ending.error))
         interrupts = [item for items in (ending.interrupts or {}).values() for item in items]
@@ -295,6 +293,7 @@ class RunExecution:
         """Take the run back where that was asked for and the claim holds."""
         if not await self._needs.runs.roll_back(self.run):
             return False
+        self.observation.ended("rolled_back")
         writer.end(to_json({"status": "interrupted", "error": None, "interrupts": [], "values": None}))
         await self._needs.events.wake_workers()
         return True
@@ -306,7 +305,7 @@ class RunExecution:
             await self._needs.runs.release(self.run)
             await self._needs.events.wake_workers()
         else:
-            log.error("run %s is tried again: %s", self.run.run_id, error, extra={"action": "run_postponed"})
+            log.error("run %s is tried again: %s", self.run.run_id, logs.told(error), extra={"action": "run_postponed"})
             try:
                 await self._needs.runs.postpone(self.run, POSTPONE_SECONDS)
             except StorageUnavailable:
@@ -318,13 +317,14 @@ class RunExecution:
         paused = False
         try:
             graph_id, defaults = await self._graph_id()
+            self.observation.graph_is(graph_id)
             config = run_config(self.run, graph_id, defaults)
             async with self._needs.graphs.open(graph_id, config, access="threads.read") as bare:
                 graph = bare.copy(update={"checkpointer": create_checkpointer(self._needs.pool)})
                 snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
                 values, paused = snapshot.values or None, bool(snapshot.next)
         except Exception as error:  # noqa: BLE001 - users' graphs raise anything; the run is cancelled all the same
-            log.warning("state of cancelled run %s cannot be read: %s", self.run.run_id, error, extra={"action": "state_unread"})
+            log.warning("state of cancelled run %s cannot be read: %s", self.run.run_id, logs.told(error), extra={"action": "state_unread"})
         return Ending("interrupted", "interrupted" if paused else "idle", values)
 
     def _timed_out(self) -> Ending:
@@ -420,5 +420,5 @@ def _may_be_paused(values: Any, run: Run) -> bool:
 def _failed(error: Exception) -> Ending:
     message = error.message if isinstance(error, FreeholdError) else str(error)
     if not isinstance(error, FreeholdError):
-        log.warning("a graph raised %s", type(error).__name__, exc_info=error, extra={"action": "graph_raised"})
+        log.warning("a graph raised %s", type(error).__name__, **logs.failure(error, action="graph_raised"))
     return Ending("error", "error", error={"error": type(error).__name__, "message": message})

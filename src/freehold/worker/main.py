@@ -10,12 +10,14 @@ import logging
 import os
 import random
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from freehold.core.errors import StorageUnavailable
 from freehold.core.run import Run
 from freehold.events.log import CANCEL, WAKE
+from freehold.telemetry import logs
 from freehold.worker.execute import Needs, RunExecution
 from freehold.worker.lease import LeaseKeeper
 
@@ -41,6 +43,7 @@ class Worker:
         self._room = asyncio.Semaphore(concurrency)
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._claiming_since = 0
         self._executions: dict[asyncio.Task[None], RunExecution] = {}
         self._on_ready: Callable[[], None] | None = None
         self.name = f"{socket.gethostname()}:{os.getpid()}"
@@ -82,6 +85,7 @@ class Worker:
             self._start(run, leases)
 
     async def _claim(self) -> Run | None:
+        self._claiming_since = time.time_ns()
         try:
             claimed = await self._needs.runs.claim(self.name, self._lease_seconds)
         except StorageUnavailable as error:
@@ -94,6 +98,7 @@ class Worker:
 
     def _start(self, run: Run, leases: LeaseKeeper) -> None:
         execution = RunExecution(run, self._needs)
+        execution.observation.claimed(self._claiming_since)
         if run.cancel:  # asked for while nobody held it
             execution.cancel(run.cancel)
         leases.hold(run, on_lost=execution.lose, on_cancel=execution.cancel)
@@ -103,12 +108,13 @@ class Worker:
 
     async def _execute(self, execution: RunExecution, leases: LeaseKeeper) -> None:
         try:
-            await execution.execute()
+            with execution.observation:
+                await execution.execute()
         except StorageUnavailable as error:
             log.error("run %s is left to the reaper: %s", execution.run.run_id, error.message, extra={"action": "run_abandoned"})
-        except Exception:
-            # The top of a run: one that fails in a way nobody foresaw is returned by its lease, and counted as an attempt.
-            log.exception("run %s failed outside its graph", execution.run.run_id, extra={"action": "run_crashed"})
+        except Exception as error:  # noqa: BLE001 - the top of a run
+            # One that fails in a way nobody foresaw is returned by its lease, and counted as an attempt.
+            log.error("run %s failed outside its graph", execution.run.run_id, **logs.failure(error, action="run_crashed"))
         finally:
             leases.drop(execution.run)
             self._room.release()

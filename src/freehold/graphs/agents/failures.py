@@ -66,6 +66,12 @@ def explain_failure(error: BaseException) -> Failure | None:
     return next((failure for kinds, failure in _BY_TYPE if isinstance(error, kinds)), None)
 
 
+def error_type(error: BaseException) -> str:
+    """A failed call in one word, for metrics: the failure's code, else the exception's class."""
+    failure = explain_failure(error)
+    return failure.code if failure else type(error).__name__
+
+
 def as_answer(failure: Failure) -> AIMessage:
     """The failure as the assistant's answer; clients find the code in `response_metadata`."""
     return AIMessage(failure.sentence, response_metadata={"finish_reason": "error", "error_code": failure.code})

@@ -21,6 +21,7 @@ from freehold.graphs.agents.window import fit_window
 from freehold.rag.cite import cited, format_passages
 from freehold.rag.retrieve import Passage
 from freehold.storage.tool_calls import ToolCallLog
+from freehold.telemetry import logs
 from freehold.tools.base import run_of
 from freehold.tools.calculate import NAME as CALCULATE
 from freehold.tools.search_knowledge_base import NAME as SEARCH
@@ -59,7 +60,7 @@ class AnswerFailures(AgentMiddleware[Any, Any]):
         except Exception as error:
             if (failure := explain_failure(error)) is None:
                 raise
-            log.warning("model call failed: %s", error, extra={"action": "model_failed", "error_code": failure.code})
+            log.warning("model call failed: %s", logs.told(error), extra={"action": "model_failed", "error_code": failure.code})
             return ModelResponse(result=[as_answer(failure)])
         last = response.result[-1] if response.result else None
         if isinstance(last, AIMessage) and not last.text.strip() and not last.tool_calls:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -26,8 +26,8 @@ from pydantic import SecretStr
 from freehold.config.load import load
 from freehold.config.settings import LOOPBACK_HOSTS, LimitsSection, ModelSection
 from freehold.graphs import toolcalls
-from freehold.graphs.agents.failures import explain_failure
-from freehold.telemetry import metrics
+from freehold.graphs.agents.failures import error_type
+from freehold.telemetry.model_calls import ModelCall, begin, is_cancellation
 
 #: Waits before each new attempt, in seconds; a server that is starting or restarting needs a moment.
 _RETRY_DELAYS = (0.5, 2.0)
@@ -101,7 +101,7 @@ class ForgivingChatModel(ChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with _Measured(self.model_name) as measured:
+        with _measured(self.model_name, run_manager) as call:
             for delay in (*_RETRY_DELAYS, None):
                 try:
                     result = await super()._agenerate(messages, stop, run_manager, **kwargs)
@@ -112,7 +112,7 @@ class ForgivingChatModel(ChatOpenAI):
                     await asyncio.sleep(delay)
             message = result.generations[0].message
             if isinstance(message, AIMessage):
-                measured.usage(message)
+                _count_tokens(call, message)
                 if self.repair:
                     mended = mend_message(message, tool_schemas(kwargs.get("tools")), _question(messages))
                     result.generations[0] = ChatGeneration(message=mended, generation_info=result.generations[0].generation_info)
@@ -126,11 +126,11 @@ class ForgivingChatModel(ChatOpenAI):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         stage = _Stage(tool_schemas(kwargs.get("tools")) if self.repair else [], _question(messages))
-        with _Measured(self.model_name) as measured:
+        with _measured(self.model_name, run_manager) as call:
             async for raw in self._attempts(messages, stop, **kwargs):
-                measured.first_token()
+                call.first_token()
                 if isinstance(raw.message, AIMessageChunk):
-                    measured.usage(raw.message)
+                    _count_tokens(call, raw.message)
                 for chunk in stage.feed(raw):
                     if run_manager:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -284,32 +284,18 @@ def _question(messages: Sequence[BaseMessage]) -> str:
     return next((message.text for message in reversed(messages) if isinstance(message, HumanMessage)), "")
 
 
-class _Measured:
-    """Counts one model call: tokens, seconds, time to the first token, errors by type."""
+@contextmanager
+def _measured(model: str, run_manager: AsyncCallbackManagerForLLMRun | None) -> Iterator[ModelCall]:
+    """Counts one call: tokens, seconds, time to the first token, errors by type."""
+    with begin(model, run_manager.run_id if run_manager else None) as call:
+        try:
+            yield call
+        except BaseException as error:
+            if not is_cancellation(error):
+                call.end(error_type(error))
+            raise
 
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._started = 0.0
-        self._has_token = False
 
-    def __enter__(self) -> _Measured:
-        self._started = time.perf_counter()
-        metrics.LLM_ACTIVE_REQUESTS.labels(self._model).inc()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        metrics.LLM_ACTIVE_REQUESTS.labels(self._model).dec()
-        metrics.LLM_INFERENCE_DURATION.labels(self._model).observe(time.perf_counter() - self._started)
-        if isinstance(error, Exception):
-            failure = explain_failure(error)
-            metrics.LLM_INFERENCE_ERRORS.labels(self._model, failure.code if failure else type(error).__name__).inc()
-
-    def first_token(self) -> None:
-        if not self._has_token:
-            self._has_token = True
-            metrics.LLM_TIME_TO_FIRST_TOKEN.labels(self._model).observe(time.perf_counter() - self._started)
-
-    def usage(self, message: AIMessage) -> None:
-        if message.usage_metadata:
-            metrics.LLM_TOKENS_INPUT.labels(self._model).inc(message.usage_metadata["input_tokens"])
-            metrics.LLM_TOKENS_GENERATED.labels(self._model).inc(message.usage_metadata["output_tokens"])
+def _count_tokens(call: ModelCall, message: AIMessage) -> None:
+    if message.usage_metadata:
+        call.tokens(message.usage_metadata["input_tokens"], message.usage_metadata["output_tokens"])

@@ -22,7 +22,7 @@ from freehold.server.home_page import home_page
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import reply
 from freehold.storage.pool import connection
-from freehold.telemetry.metrics import ACTIVE_THREADS, CHECKPOINT_BYTES, QUEUE_AGE, QUEUE_DEPTH, exposition
+from freehold.telemetry.metrics import ACTIVE_THREADS, CHECKPOINT_BYTES, QUEUE_AGE, QUEUE_DEPTH, UNKNOWN, exposition
 
 router = APIRouter(tags=["system"])
 
@@ -82,11 +82,7 @@ async def metrics(caller: Authenticated, parts: Parts, format: str = "prometheus
     """Prometheus metrics."""
     if format != "prometheus":
         raise NotSupported(f'metrics format "{format[:40]}" is not supported by this version', hint="leave format out for Prometheus text")
-    queue = await parts.runs.queue()
-    QUEUE_DEPTH.set(queue.depth)
-    QUEUE_AGE.set(queue.age_seconds)
-    ACTIVE_THREADS.set(queue.active_threads)
-    CHECKPOINT_BYTES.set(queue.checkpoint_bytes)
+    await _measure_queue(parts)
     return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -117,6 +113,21 @@ async def docs_asset(asset: str, caller: Authenticated) -> Response:
     if asset not in {"swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"}:
         raise NotFound(f"no such file: {asset[:100]}")
     return FileResponse(str(files("fastapi_swagger") / "resources" / asset), headers={"Cache-Control": "max-age=86400"})
+
+
+async def _measure_queue(parts: ServerParts) -> None:
+    """What only the database can tell. While it does not answer, the other metrics are needed more than ever."""
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            queue = await parts.runs.queue()
+    except (StorageUnavailable, TimeoutError):
+        for gauge in (QUEUE_DEPTH, QUEUE_AGE, ACTIVE_THREADS, CHECKPOINT_BYTES):
+            gauge.set(UNKNOWN)
+        return
+    QUEUE_DEPTH.set(queue.depth)
+    QUEUE_AGE.set(queue.age_seconds)
+    ACTIVE_THREADS.set(queue.active_threads)
+    CHECKPOINT_BYTES.set(queue.checkpoint_bytes)
 
 
 async def _health(parts: ServerParts) -> Response:
