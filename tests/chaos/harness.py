@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any, Literal
 from uuid import UUID
@@ -228,9 +229,9 @@ class Seed:
     async def _history(self, free_at: float) -> History:
         runs, threads = [], []
         for thread in self.threads:
-            record = await self._thread(thread)
+            record = await self.arena.patiently(partial(self._thread, thread))
             threads.append(record)
-            runs += [await self._run(thread, place, record, free_at) for place in range(len(thread.runs))]
+            runs += [await self.arena.patiently(partial(self._run, thread, place, record, free_at)) for place in range(len(thread.runs))]
         longest = max(thread.plan.seconds for thread in self.threads)
         return History(tuple(runs), tuple(threads), RECOVERY_SECONDS + longest)
 
