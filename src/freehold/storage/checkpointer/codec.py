@@ -5,7 +5,7 @@ A stored value is a node, one of
   ["b", digest]           a large value in thread_blobs
   ["o", position]         one message
   ["m", [start, stop, …]] a list of messages, as ranges of positions
-  ["d", {key: node}]      a dict that holds messages
+  ["d", {key: node}]      a dict that holds messages, or a large one
 Every user value passes through the serialiser, so with an encrypting one nothing of it is stored in clear.
 """
 
@@ -57,12 +57,15 @@ class Encoder:
             return ["m", ranges([self._position(item) for item in value])]
         if type(value) is dict and _holds_messages(value):
             return ["d", {key: self.node(item) for key, item in value.items()}]
-        return self._plain(value)
+        return self._plain(value, divide=True)
 
-    def _plain(self, value: Any) -> Node:
+    def _plain(self, value: Any, *, divide: bool = False) -> Node:
         kind, data = self._serde.dumps_typed(value)
         if len(data) <= INLINE_BYTES:
             return ["v", kind, data]
+        if divide and type(value) is dict and _has_plain_keys(value):
+            # The parts of an input are what its first task writes to the channels: stored once for both.
+            return ["d", {key: self._plain(item) for key, item in value.items()}]
         digest = blake2b(data, digest_size=16, key=kind.encode()).digest()
         self.rows.blobs[digest] = (kind, data)
         self.rows.digests.add(digest)
@@ -81,13 +84,14 @@ class Encoder:
         return position
 
 
+def _has_plain_keys(value: Mapping[Any, Any]) -> bool:
+    return all(type(key) is str for key in value)
+
+
 def _holds_messages(value: Mapping[Any, Any]) -> bool:
     """A dict with messages, or lists of them, directly in it; its keys must be what msgpack keeps."""
-    if not all(type(key) is str for key in value):
-        return False
-    return any(
-        isinstance(item, BaseMessage) or (type(item) is list and item and isinstance(item[0], BaseMessage)) for item in value.values()
-    )
+    firsts = (item[0] if type(item) is list and item else item for item in value.values())
+    return _has_plain_keys(value) and any(isinstance(first, BaseMessage) for first in firsts)
 
 
 @dataclass
