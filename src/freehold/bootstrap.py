@@ -91,6 +91,7 @@ async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]
 async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
     """Everything the HTTP application reads."""
     from freehold.server.parts import ServerParts
+    from freehold.server.standing import Standing
 
     async with open_shared(settings, role="server") as shared, EventReader(shared.events, shared.valkey) as reader:
         keys = ApiKeys(shared.pool)
@@ -100,6 +101,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             settings=settings,
             pool=shared.pool,
             runs=shared.runs,
+            standing=Standing(shared.runs),
             threads=Threads(shared.pool),
             assistants=shared.assistants,
             api_keys=keys,

@@ -70,6 +70,10 @@ class Watch:
         """There may be something to read."""
         self._stirred.set()
 
+    async def stirred(self) -> None:
+        """Wait until there may be something to read."""
+        await self._stirred.wait()
+
     async def read(self, after: EventId, *, seconds: float) -> list[Event]:
         """Events after an id, oldest first; waits up to `seconds` for the first one. Do not change the list, others read it too.
 

@@ -90,7 +90,7 @@ class Turn:
         self._told: set[str] = set()
 
     async def said(self) -> AsyncGenerator[list[Said], None]:
-        """What the agent says, as it comes; an empty list about once a second of silence."""
+        """What the agent says, as it comes; an empty list every second or two of silence."""
         async with aclosing(self._follower.batches()) as batches:
             async for batch in batches:
                 yield [said for event in batch for said in self._from_event(event)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -97,7 +97,7 @@ class RunFollower:
         return self.ending
 
     async def batches(self) -> AsyncGenerator[list[Event], None]:
-        """Events as they come, everything one read gave at once; an empty list about once a second of silence.
+        """Events as they come, everything one read gave at once; an empty list every second or two of silence.
 
         Ends when the run has ended; then `ending` is set. A synthetic event carries the id of the one before it.
         Close it (`aclosing`), so that the run is not watched any longer than somebody looks.
@@ -141,9 +141,12 @@ class RunFollower:
         self._silences += 1
         if self._silences > ATTENTIVE and self._silences % RELAXED and not self._looks_after_end:
             return []
+        look = asyncio.create_task(self._parts.standing.of(self._run.run_id))
+        if not self._away and not await _comes_first(look, watch.stirred()):
+            return []  # events do not wait for a slow database
         watch.stir()  # should an event be there that nobody announced, the next read finds it
         try:
-            progress = await self._parts.runs.progress(self._run.run_id)
+            progress = await look
             if progress is not None and progress.status not in TERMINAL:
                 return []
             self._looks_after_end += 1
@@ -187,6 +190,17 @@ class RunFollower:
     @property
     def _caller(self) -> Caller:
         return Caller(self._run.organisation, self._run.owner)
+
+
+async def _comes_first(one: asyncio.Task[Any], other: Coroutine[Any, Any, None]) -> bool:
+    """Whether the one is done before the other; whatever is not done is ended."""
+    both = {one, asyncio.create_task(other)}
+    try:
+        done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        return one in done
+    finally:
+        for task in both:
+            task.cancel()
 
 
 def requested_modes(event: Event, modes: frozenset[str]) -> bool:

@@ -12,6 +12,7 @@ from freehold.config.settings import Settings
 from freehold.events.log import EventLog
 from freehold.events.reader import EventReader
 from freehold.graphs.registry import GraphRegistry
+from freehold.server.standing import Standing
 from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
 from freehold.storage.conversations import Conversations
@@ -27,6 +28,7 @@ class ServerParts:
     settings: Settings
     pool: Pool
     runs: Runs
+    standing: Standing
     threads: Threads
     assistants: Assistants
     api_keys: ApiKeys

@@ -6,7 +6,7 @@ worker that claimed the run and change nothing once another one holds it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 from uuid import UUID
@@ -206,9 +206,13 @@ class Runs:
 
     async def progress(self, run_id: UUID) -> RunProgress | None:
         """Where a run stands; None once it is gone. For those already authorised to wait for it."""
+        return (await self.progress_of([run_id])).get(run_id)
+
+    async def progress_of(self, run_ids: Collection[UUID]) -> dict[UUID, RunProgress]:
+        """Where several runs stand; those that are gone are left out."""
         async with connection(self._pool) as conn:
-            row = await _one(conn, "progress", {"run_id": run_id})
-        return RunProgress(**row) if row else None
+            rows = await _all(conn, "progress", {"run_ids": list(run_ids)})
+        return {row.pop("run_id"): RunProgress(**row) for row in rows}
 
     async def queue(self) -> Queue:
         """Length and age of the queue, for metrics and status."""

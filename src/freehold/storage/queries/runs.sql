@@ -162,8 +162,8 @@ DELETE FROM runs
    AND (NOT %(if_expired)s OR lease_until < now())
 RETURNING thread_id
 
--- progress: where a run stands, for those who wait for it
-SELECT status, epoch, attempt, error FROM runs WHERE run_id = %(run_id)s
+-- progress: where runs stand, for those who wait for them
+SELECT run_id, status, epoch, attempt, error FROM runs WHERE run_id = ANY(%(run_ids)s)
 
 -- queue: how long the queue is, how long its head has waited, and what else is counted for metrics
 SELECT count(*) FILTER (WHERE status = 'pending' AND available_at <= now()) AS depth,
