@@ -29,6 +29,9 @@ SQL = queries.load("runs")
 
 Connection = AsyncConnection[DictRow]
 
+#: How often a claim is tried again at once where another worker was a moment faster.
+CLAIM_ATTEMPTS = 3
+
 
 @dataclass(frozen=True)
 class Target:
@@ -50,6 +53,14 @@ class Accepted:
 
     run: Run
     stopped: tuple[UUID, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """Who claims runs, and for how long without a sign of life."""
+
+    worker: str
+    lease_seconds: float
 
 
 @dataclass(frozen=True)
@@ -104,8 +115,8 @@ class Runs:
             async with connection(self._pool) as conn:
                 if target.thread_id is None:
                     row = await _one(conn, "enqueue_stateless", {**arguments, "temporary": target.temporary})
-                elif strategy == "enqueue" and not target.create_thread:
-                    row = await _one(conn, "enqueue", arguments)
+                elif strategy == "enqueue":
+                    row = await self._enqueue(conn, arguments, create_thread=target.create_thread)
                 else:
                     async with conn.transaction():
                         stopped = await self._make_way(conn, target, arguments, strategy)
@@ -116,18 +127,20 @@ class Runs:
             raise NotFound(f"thread {target.thread_id} does not exist")
         return Accepted(_run(row), stopped)
 
+    async def _enqueue(self, conn: Connection, arguments: dict[str, Any], *, create_thread: bool) -> DictRow | None:
+        """One round trip and one commit (see `_finish`); None where the thread is not the caller's."""
+        async with conn.pipeline():
+            if create_thread:
+                await conn.execute(SQL["make_thread"], arguments, prepare=True)
+            accepted = await conn.execute(SQL["enqueue"], arguments, prepare=True)
+        return await accepted.fetchone()
+
     async def _make_way(self, conn: Connection, target: Target, arguments: dict[str, Any], strategy: MultitaskStrategy) -> tuple[UUID, ...]:
         """Within the accepting transaction: make sure of the thread, then apply the strategy to its active runs."""
         if target.create_thread:
-            await conn.execute(
-                "INSERT INTO threads (thread_id, organisation, owner) VALUES (%(thread_id)s, %(organisation)s, %(owner)s) "
-                "ON CONFLICT (thread_id) DO NOTHING",
-                arguments,
-            )
+            await conn.execute(SQL["make_thread"], arguments, prepare=True)
         if await _one(conn, "lock_thread", arguments) is None:
             raise NotFound(f"thread {target.thread_id} does not exist")
-        if strategy == "enqueue":
-            return ()
         active = [_run(row) for row in await _all(conn, "active", arguments)]
         if strategy == "reject":
             if active:
@@ -225,12 +238,31 @@ class Runs:
 
     async def claim(self, worker: str, lease_seconds: float) -> Run | None:
         """Take the oldest run that may start, with a new epoch; None when there is none."""
+        claimed = await self.claim_several(Claimant(worker, lease_seconds), 1)
+        return claimed[0] if claimed else None
+
+    async def claim_several(self, claimant: Claimant, limit: int) -> Sequence[Run]:
+        """The same for up to `limit` runs at once, oldest first, no two of one thread."""
         async with connection(self._pool) as conn:
-            try:
-                row = await _one(conn, "claim", {"worker": worker, "lease_seconds": lease_seconds})
-            except psycopg.errors.UniqueViolation:
-                return None  # another worker started a run of the same thread at this moment
-        return _run(row) if row else None
+            for _ in range(CLAIM_ATTEMPTS):
+                try:
+                    rows = await _all(conn, "claim", {**asdict(claimant), "limit": limit})
+                except psycopg.errors.UniqueViolation:
+                    continue  # another worker started a run of the same thread at this moment
+                return [_run(row) for row in sorted(rows, key=lambda row: int(row["queue_position"]))]
+        return []
+
+    async def give_back_lost(self, worker: str, known: Sequence[UUID], *, older_than: float) -> Sequence[UUID]:
+        """Return runs to the queue that a worker holds without knowing: their claim was stored, its answer was lost.
+
+        Args:
+            worker: a name no other process has, and none before it had.
+            known: runs it knows of.
+            older_than: seconds since the claim, so that one whose answer is on its way is left alone.
+        """
+        arguments = {"worker": worker, "known": list(known), "older_than": older_than}
+        async with connection(self._pool) as conn:
+            return [row["run_id"] for row in await _all(conn, "give_back_lost", arguments)]
 
     async def finish(
         self,
@@ -252,21 +284,29 @@ class Runs:
             interrupts, error: anything a graph may hold.
             if_expired: only where the lease has run out.
         """
-        arguments = {
-            "run_id": run.run_id,
-            "epoch": run.epoch,
-            "status": status,
-            "thread_status": thread_status,
-            "values": values.decode() if values is not None else None,
-            "interrupts": to_json(interrupts).decode(),
-            "error": to_json(error).decode() if error else None,
-            "if_expired": if_expired,
-        }
-        async with connection(self._pool) as conn, conn.transaction(), conn.pipeline():
-            # Threads before runs, as everywhere: two transactions never wait for each other.
-            await conn.execute("SELECT FROM threads WHERE thread_id = %s FOR NO KEY UPDATE", (run.thread_id,))
-            cursor = await conn.execute(SQL["finish"], arguments)
-            return await cursor.fetchone() is not None
+        end = _end(run, status, thread_status, values, interrupts, error, if_expired=if_expired)
+        async with connection(self._pool) as conn:
+            return (await _finish(conn, end))[0]
+
+    async def finish_and_claim(
+        self,
+        run: Run,
+        status: RunStatus,
+        claimant: Claimant,
+        *,
+        thread_status: Literal["idle", "interrupted", "error"],
+        values: bytes | None,
+        interrupts: dict[str, Any],
+        error: dict[str, Any] | None = None,
+    ) -> tuple[bool, Run | None]:
+        """`finish`, and `claim` for the place that becomes free: one round trip and one commit for both."""
+        end = _end(run, status, thread_status, values, interrupts, error)
+        async with connection(self._pool) as conn:
+            try:
+                won, rows = await _finish(conn, end, {**asdict(claimant), "limit": 1})
+            except psycopg.errors.UniqueViolation:  # as in `claim_several`; it took the end with it
+                return (await _finish(conn, end))[0], None
+        return won, _run(rows[0]) if rows else None
 
     async def release(self, run: Run) -> bool:
         """Give a run back at a step boundary; it goes on elsewhere."""
@@ -290,7 +330,7 @@ class Runs:
             False: the claim was lost, or nobody asked; nothing changed.
         """
         async with connection(self._pool) as conn, conn.transaction():
-            await conn.execute("SELECT FROM threads WHERE thread_id = %s FOR NO KEY UPDATE", (run.thread_id,))
+            await conn.execute(SQL["lock_thread_of_run"], {"thread_id": run.thread_id}, prepare=True)
             # First the run: this waits for a checkpoint that is being written, and no more are after it.
             if await _one(conn, "remove", {"run_id": run.run_id, "epoch": run.epoch, "if_expired": if_expired}) is None:
                 return False
@@ -363,9 +403,47 @@ def _run(row: DictRow) -> Run:
     )
 
 
+def _end(
+    run: Run,
+    status: RunStatus,
+    thread_status: str,
+    values: bytes | None,
+    interrupts: dict[str, Any],
+    error: dict[str, Any] | None,
+    *,
+    if_expired: bool = False,
+) -> dict[str, Any]:
+    """Arguments of `lock_thread_of_run` and `finish`."""
+    return {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "epoch": run.epoch,
+        "status": status,
+        "thread_status": thread_status,
+        "values": values.decode() if values is not None else None,
+        "interrupts": to_json(interrupts).decode(),
+        "error": to_json(error).decode() if error else None,
+        "if_expired": if_expired,
+    }
+
+
+async def _finish(conn: Connection, end: dict[str, Any], claim: dict[str, Any] | None = None) -> tuple[bool, list[DictRow]]:
+    """End a run and, with `claim`, take the next: whether it ended, and what was claimed.
+
+    Statements of a pipeline without BEGIN are one transaction that is committed at its end: one round trip in all, as long as
+    no answer is asked for before.
+    """
+    async with conn.pipeline():
+        # Threads before runs, as everywhere: two transactions never wait for each other.
+        await conn.execute(SQL["lock_thread_of_run"], end, prepare=True)
+        ended = await conn.execute(SQL["finish"], end, prepare=True)
+        claimed = await conn.execute(SQL["claim"], claim, prepare=True) if claim else None
+    return await ended.fetchone() is not None, await claimed.fetchall() if claimed else []
+
+
 async def _one(conn: Connection, name: str, arguments: dict[str, Any]) -> DictRow | None:
-    return await (await conn.execute(SQL[name], arguments)).fetchone()
+    return await (await conn.execute(SQL[name], arguments, prepare=True)).fetchone()
 
 
 async def _all(conn: Connection, name: str, arguments: dict[str, Any]) -> list[DictRow]:
-    return await (await conn.execute(SQL[name], arguments)).fetchall()
+    return await (await conn.execute(SQL[name], arguments, prepare=True)).fetchall()

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
@@ -30,7 +30,7 @@ from freehold.graphs.registry import GraphRegistry
 from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import PostgresSaver, create_checkpointer
 from freehold.storage.pool import Pool
-from freehold.storage.runs import Runs
+from freehold.storage.runs import Claimant, Runs
 from freehold.telemetry import logs
 from freehold.telemetry.execution import Observation
 from freehold.worker.publish import EventWriter
@@ -57,6 +57,19 @@ class Needs:
     run_seconds: float
 
 
+class Slot(Protocol):
+    """The place an execution takes in its worker, handed on in the transaction that ends its run: the next one begins at once."""
+
+    def claimant(self) -> Claimant | None:
+        """Who claims the next run; None where no more are wanted."""
+
+    def hand_on(self, following: Run | None) -> None:
+        """Give the place to the run that was claimed. None: there was none to claim, the place is free."""
+
+    def answer_lost(self) -> None:
+        """The database went away while it was asked: a run may have been claimed that nobody knows of."""
+
+
 @dataclass(frozen=True)
 class Ending:
     """How a run ended and what it leaves on its thread."""
@@ -71,10 +84,12 @@ class Ending:
 class RunExecution:
     """One claim of one run. `cancel`, `lose` and `drain` may be called on the event loop at any time."""
 
-    def __init__(self, run: Run, needs: Needs) -> None:
+    def __init__(self, run: Run, needs: Needs, slot: Slot) -> None:
         self.run = run
         self.observation = Observation(run)
         self._needs = needs
+        self._slot = slot
+        self._others_may_start = True
         self._control = RunControl()
         self._task: asyncio.Task[Ending] | None = None
         self._cancel: CancelAction | None = None
@@ -247,7 +262,8 @@ class RunExecution:
         interrupts = [item for items in (ending.interrupts or {}).values() for item in items]
         head = to_json({"status": ending.status, "error": ending.error, "interrupts": interrupts})
         writer.end(head[:-1] + b',"values":' + (values or b"null") + b"}")
-        await self._needs.events.wake_workers()
+        if self._others_may_start:
+            await self._needs.events.wake_workers()
 
     async def _store(self, ending: Ending) -> tuple[Ending, bytes | None, bool]:
         """The ending as it was stored, its values as JSON, and whether the claim still held."""
@@ -262,21 +278,40 @@ class RunExecution:
 
     async def _finish(self, ending: Ending, values: bytes | None) -> bool:
         """Patient with a database that restarts: the run is done, only its end is not written yet."""
+        asked_before = False
         for pause in (0.2, 0.5, 1, 2, 4, 8, None):
             try:
-                return await self._needs.runs.finish(
-                    self.run,
-                    ending.status,
-                    thread_status=ending.thread_status,
-                    values=values,
-                    interrupts=dict(ending.interrupts or {}),
-                    error=ending.error,
-                )
+                if asked_before and await self._has_ended(ending):
+                    return True  # it was stored, only the answer was lost
+                return await self._finish_once(ending, values)
             except StorageUnavailable:
                 if pause is None:
                     raise
+                self._slot.answer_lost()
+                asked_before = True
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
+
+    async def _finish_once(self, ending: Ending, values: bytes | None) -> bool:
+        """Store the end and, where the worker goes on, claim what runs in this place next."""
+        runs, claimant = self._needs.runs, self._slot.claimant()
+        left: dict[str, Any] = {
+            "thread_status": ending.thread_status,
+            "values": values,
+            "interrupts": dict(ending.interrupts or {}),
+            "error": ending.error,
+        }
+        if claimant is None:
+            return await runs.finish(self.run, ending.status, **left)
+        won, following = await runs.finish_and_claim(self.run, ending.status, claimant, **left)
+        self._slot.hand_on(following)
+        # What was claimed may be older than the next run of this thread, which may begin now too.
+        self._others_may_start = following is not None and following.thread_id != self.run.thread_id
+        return won
+
+    async def _has_ended(self, ending: Ending) -> bool:
+        stands = await self._needs.runs.progress(self.run.run_id)
+        return stands is not None and (stands.epoch, stands.status) == (self.run.epoch, ending.status)
 
     async def _after_stop(self, writer: EventWriter) -> None:
         if self._lost:

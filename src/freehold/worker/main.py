@@ -9,14 +9,18 @@ import asyncio
 import logging
 import os
 import random
+import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import Context, copy_context
+from uuid import UUID
 
 from freehold.core.errors import StorageUnavailable
 from freehold.core.run import Run
 from freehold.events.log import CANCEL, WAKE
+from freehold.storage.runs import Claimant
 from freehold.telemetry import logs
 from freehold.worker.execute import Needs, RunExecution
 from freehold.worker.lease import LeaseKeeper
@@ -24,6 +28,12 @@ from freehold.worker.lease import LeaseKeeper
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+
+#: A claim that was not answered for this long was lost with its connection.
+LOST_SECONDS = 5.0
+
+#: A step that is stopped in the middle at the end of a drain has this long to clean up.
+ABANDON_SECONDS = 5.0
 
 #: Threads of stateless runs are kept this long after their end, for clients that rejoin.
 KEEP_TEMPORARY_SECONDS = 600.0
@@ -38,19 +48,24 @@ class Worker:
         self._needs = needs
         self._database_url = database_url
         self._lease_seconds = lease_seconds
+        self._free = concurrency
         self._max_attempts = max_attempts
         self._drain_seconds = drain_seconds
-        self._room = asyncio.Semaphore(concurrency)
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._claiming_since = 0
         self._executions: dict[asyncio.Task[None], RunExecution] = {}
         self._on_ready: Callable[[], None] | None = None
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._context = Context()
+        self._crashed: set[UUID] = set()
+        #: When an answer of the database was lost, on the loop's clock.
+        self._answer_lost_at: float | None = None
+        #: The token tells it from an earlier process: in a container every one has the same pid.
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Work until stopped; raises only where the process itself cannot go on. `on_ready`: called once, after the first look for runs."""
         self._on_ready = on_ready
+        self._context = copy_context()
         with LeaseKeeper(self._database_url, self._lease_seconds, asyncio.get_running_loop()) as leases:
             helpers = [
                 asyncio.create_task(self._listen(leases), name="wake"),
@@ -71,42 +86,56 @@ class Worker:
         self._wake.set()
 
     async def _claim_for_ever(self, leases: LeaseKeeper) -> None:
+        """A place that becomes free looks for the next run itself (see `_Slot`); this is for places that are free."""
         while not self._stopping.is_set():
-            await self._room.acquire()
-            if self._stopping.is_set():
-                return
             self._wake.clear()  # before looking: a wake-up that comes while we look is not lost
-            run = await self._claim()
-            if run is None:
-                self._room.release()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
-                continue
-            self._start(run, leases)
+            wanted = (self._free + 1) // 2  # half of the room, so that other workers get a share of what came at once
+            since_ns = time.time_ns()
+            claimed = await self._claim(wanted) if wanted else ()
+            for run in claimed:
+                self._start(run, leases, since_ns)
+            if claimed and len(claimed) == wanted:
+                continue  # there may be more
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
 
-    async def _claim(self) -> Run | None:
-        self._claiming_since = time.time_ns()
+    async def _claim(self, limit: int) -> Sequence[Run]:
         try:
-            claimed = await self._needs.runs.claim(self.name, self._lease_seconds)
+            claimed = await self._needs.runs.claim_several(self._claimant, limit)
         except StorageUnavailable as error:
             log.warning("cannot claim runs: %s", error.message, extra={"action": "claim_failed"})
-            return None
+            self._answer_lost()
+            return ()
         if self._on_ready:
             self._on_ready()
             self._on_ready = None
         return claimed
 
-    def _start(self, run: Run, leases: LeaseKeeper) -> None:
-        execution = RunExecution(run, self._needs)
-        execution.observation.claimed(self._claiming_since)
+    @property
+    def _claimant(self) -> Claimant:
+        return Claimant(self.name, self._lease_seconds)
+
+    def _answer_lost(self) -> None:
+        self._answer_lost_at = asyncio.get_running_loop().time()
+
+    def _start(self, run: Run, leases: LeaseKeeper, since_ns: int) -> None:
+        """Execute a run in a task of its own; `since_ns`: when the claim that brought it began."""
+        slot = _Slot(self, leases)
+        execution = RunExecution(run, self._needs, slot)
+        execution.observation.claimed(since_ns)
         if run.cancel:  # asked for while nobody held it
             execution.cancel(run.cancel)
+        if self._stopping.is_set():  # it was claimed in that moment
+            execution.drain()
         leases.hold(run, on_lost=execution.lose, on_cancel=execution.cancel)
-        task = asyncio.create_task(self._execute(execution, leases), name=f"execution-{run.run_id}")
+        self._free -= 1
+        # In the worker's own context: the run may have been claimed in that of another one, with its ids and spans.
+        work = self._execute(execution, slot, leases)
+        task = asyncio.create_task(work, name=f"execution-{run.run_id}", context=self._context.copy())
         self._executions[task] = execution
         task.add_done_callback(self._executions.pop)
 
-    async def _execute(self, execution: RunExecution, leases: LeaseKeeper) -> None:
+    async def _execute(self, execution: RunExecution, slot: _Slot, leases: LeaseKeeper) -> None:
         try:
             with execution.observation:
                 await execution.execute()
@@ -115,10 +144,10 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the top of a run
             # One that fails in a way nobody foresaw is returned by its lease, and counted as an attempt.
             log.error("run %s failed outside its graph", execution.run.run_id, **logs.failure(error, action="run_crashed"))
+            self._crashed.add(execution.run.run_id)
         finally:
             leases.drop(execution.run)
-            self._room.release()
-            self._wake.set()
+            slot.leave()
 
     async def _drain(self) -> None:
         if not self._executions:
@@ -126,12 +155,17 @@ class Worker:
         log.info("draining %d runs", len(self._executions), extra={"action": "drain"})
         for execution in self._executions.values():
             execution.drain()
-        _, late = await asyncio.wait(list(self._executions), timeout=self._drain_seconds)
-        for task in late:
-            if task in self._executions:
-                self._executions[task].abandon_step()
-        if late:
-            await asyncio.wait(late, timeout=5)
+        await self._until_idle(self._drain_seconds)
+        for execution in self._executions.values():
+            execution.abandon_step()
+        await self._until_idle(ABANDON_SECONDS)
+
+    async def _until_idle(self, seconds: float) -> None:
+        """Wait for all executions, also for one that begins meanwhile because its claim was under way."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._executions:
+                    await asyncio.wait(list(self._executions))
 
     async def _listen(self, leases: LeaseKeeper) -> None:
         async with self._needs.events.messages(WAKE, CANCEL) as messages:
@@ -147,6 +181,7 @@ class Worker:
             await asyncio.sleep(self._lease_seconds / 4 * random.uniform(0.75, 1.25))  # noqa: S311 - not a secret
             try:
                 returned, given_up = await self._needs.runs.reap(self._max_attempts)
+                returned = [*returned, *await self._give_back_lost()]
                 if sweep % 20 == 0:
                     await self._needs.runs.reap_temporary(KEEP_TEMPORARY_SECONDS)
             except StorageUnavailable:
@@ -164,3 +199,46 @@ class Worker:
                     extra={"action": "reaped", "runs": [str(run_id) for run_id in (*returned, *given_up)]},
                 )
                 await self._needs.events.wake_workers()
+
+    async def _give_back_lost(self) -> Sequence[UUID]:
+        """Runs this worker was given by a claim whose answer never came. Nobody executes them, so they need not wait for their lease."""
+        lost_at = self._answer_lost_at
+        if lost_at is None or asyncio.get_running_loop().time() - lost_at < LOST_SECONDS:
+            return ()
+        known = [*self._crashed, *(execution.run.run_id for execution in self._executions.values())]
+        found = await self._needs.runs.give_back_lost(self.name, known, older_than=LOST_SECONDS)
+        if self._answer_lost_at == lost_at:
+            self._answer_lost_at = None
+        return found
+
+
+class _Slot:
+    """The place of one execution."""
+
+    def __init__(self, worker: Worker, leases: LeaseKeeper) -> None:
+        self._worker = worker
+        self._leases = leases
+        self._taken = True
+        self._claiming_since_ns = 0
+
+    def claimant(self) -> Claimant | None:
+        self._claiming_since_ns = time.time_ns()
+        return None if self._worker._stopping.is_set() else self._worker._claimant
+
+    def hand_on(self, following: Run | None) -> None:
+        self._free()
+        if following:
+            self._worker._start(following, self._leases, self._claiming_since_ns)
+
+    def answer_lost(self) -> None:
+        self._worker._answer_lost()
+
+    def leave(self) -> None:
+        """The execution is over; a place that was not handed on may be filled now."""
+        if self._taken:
+            self._free()
+            self._worker._wake.set()
+
+    def _free(self) -> None:
+        self._taken = False
+        self._worker._free += 1

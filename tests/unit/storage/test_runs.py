@@ -17,7 +17,7 @@ from freehold.storage import queries
 from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
-from freehold.storage.runs import Runs, Target
+from freehold.storage.runs import Claimant, Runs, Target
 from freehold.storage.threads import Threads
 
 ANNA, BOB = Caller("acme", "anna"), Caller("acme", "bob")
@@ -44,6 +44,14 @@ async def accept(runs: Runs, thread: UUID | None = None, **options: object) -> R
     return (await runs.accept(ANNA, Target(ASSISTANT, "agent", thread), RunRequest(), **options)).run  # type: ignore[arg-type]
 
 
+async def write_transactions(pool: Pool) -> int:
+    """Number that rises by one with each transaction that wrote something."""
+    async with pool.connection() as conn:
+        row = await (await conn.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS number")).fetchone()
+    assert row
+    return int(row["number"])
+
+
 async def expire(pool: Pool, run: Run) -> None:
     async with pool.connection() as conn:
         await conn.execute("UPDATE runs SET lease_until = now() - interval '1 second' WHERE run_id = %s", (run.run_id,))
@@ -68,6 +76,71 @@ async def test_many_workers_at_once_claim_each_run_exactly_once(runs: Runs) -> N
 
     await asyncio.gather(*(work(f"w{number}") for number in range(8)))
     assert sorted(claimed) == sorted(accepted)
+
+
+async def test_a_claim_for_several_takes_the_oldest_run_of_each_thread_and_no_more_than_asked(runs: Runs, thread: UUID) -> None:
+    first, _ = await accept(runs, thread), await accept(runs, thread)
+    others = [await accept(runs) for _ in range(3)]
+    claimed = await runs.claim_several(Claimant("w", 10), 3)
+    assert [run.run_id for run in claimed] == [first.run_id, *(run.run_id for run in others[:2])]
+    assert [run.run_id for run in await runs.claim_several(Claimant("w", 10), 3)] == [others[2].run_id]
+
+
+async def test_many_workers_that_claim_several_at_once_get_each_run_exactly_once_in_the_order_of_its_thread(runs: Runs, pool: Pool) -> None:
+    threads = [(await Threads(pool).create(ANNA)).thread_id for _ in range(4)]
+    accepted = [(await accept(runs, threads[number % 4])).run_id for number in range(40)]
+    claimed: list[Run] = []
+
+    async def work(name: str) -> None:
+        while len(claimed) < 40:
+            for run in await runs.claim_several(Claimant(name, 10), 3):
+                claimed.append(run)
+                assert await runs.finish(run, "success", thread_status="idle", values=b"{}", interrupts={})
+
+    await asyncio.gather(*(work(f"w{number}") for number in range(6)))
+    for thread_id in threads:
+        order = [run.run_id for run in claimed if run.thread_id == thread_id]
+        assert order == [run_id for run_id in accepted if run_id in order]
+    assert sorted(run.run_id for run in claimed) == sorted(accepted)
+
+
+async def test_the_end_of_a_run_and_the_claim_of_the_next_are_one_transaction(runs: Runs, pool: Pool, thread: UUID) -> None:
+    await accept(runs, thread)
+    second = await accept(runs, thread)
+    first = await runs.claim("w", 10)
+    assert first
+    before = await write_transactions(pool)
+    won, following = await runs.finish_and_claim(
+        first, "success", Claimant("w", 10), thread_status="idle", values=b'{"a": 1}', interrupts={}
+    )
+    assert await write_transactions(pool) == before + 1
+    assert won and following and (following.run_id, following.status) == (second.run_id, "running")
+    assert (await runs.get(ANNA, thread, first.run_id)).status == "success"
+    assert (await Threads(pool).get(ANNA, thread)).status == "busy"
+
+
+async def test_a_worker_that_lost_its_run_claims_another_all_the_same(runs: Runs, pool: Pool) -> None:
+    await accept(runs)
+    lost = await runs.claim("w1", 10)
+    assert lost
+    await expire(pool, lost)
+    await runs.reap(3)
+    won, following = await runs.finish_and_claim(lost, "success", Claimant("w1", 10), thread_status="idle", values=b"{}", interrupts={})
+    assert not won
+    assert following and (following.run_id, following.epoch) == (lost.run_id, 2)
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_back_and_not_counted(runs: Runs) -> None:
+    for _ in range(2):
+        await accept(runs)
+    known, lost = await runs.claim_several(Claimant("w", 10), 2)
+    await accept(runs)
+    other = await runs.claim("w2", 10)
+    assert other
+    assert await runs.give_back_lost("w", [known.run_id], older_than=60) == []
+    assert await runs.give_back_lost("w", [known.run_id], older_than=0) == [lost.run_id]
+    again = await runs.claim("w", 10)
+    assert again and (again.run_id, again.attempt, again.epoch) == (lost.run_id, 1, 2)
 
 
 async def test_a_thread_never_has_two_running_however_many_workers_ask(runs: Runs, thread: UUID) -> None:

@@ -12,6 +12,10 @@ SELECT %(run_id)s, thread_id, %(assistant_id)s, %(organisation)s, %(owner)s, %(r
   FROM thread
 RETURNING *
 
+-- make_thread: where it is missing; an id that is taken stays whose it is
+INSERT INTO threads (thread_id, organisation, owner) VALUES (%(thread_id)s, %(organisation)s, %(owner)s)
+ON CONFLICT (thread_id) DO NOTHING
+
 -- enqueue_stateless: accept a run on a thread made for it
 WITH thread AS (
   INSERT INTO threads (thread_id, organisation, owner, status, temporary, metadata)
@@ -49,23 +53,34 @@ DELETE FROM runs
    AND status NOT IN ('pending', 'running')
 RETURNING run_id
 
--- claim: take the oldest run that may start now; two workers never get the same one, a thread never has two running
+-- claim: take the oldest runs that may start now; two workers never get the same one, a thread never has two running
+WITH chosen AS MATERIALIZED (  -- evaluated once, whatever the plan: a lock too many would be a run nobody else can take
+  SELECT candidate.run_id
+    FROM runs candidate
+   WHERE candidate.status = 'pending' AND candidate.available_at <= now()
+     AND NOT EXISTS (SELECT FROM runs other
+                      WHERE other.thread_id = candidate.thread_id AND other.run_id <> candidate.run_id
+                        AND other.status IN ('pending', 'running')
+                        AND (other.status = 'running'
+                             OR other.queue_position < candidate.queue_position
+                                -- one that was delayed on purpose holds nobody up; one that has begun keeps its place
+                                AND (other.available_at <= now() OR other.epoch > 0)))
+   ORDER BY candidate.queue_position
+   LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+)
 UPDATE runs
    SET status = 'running', epoch = epoch + 1, attempt = attempt + 1, worker = %(worker)s, started_at = now(), updated_at = now(),
        lease_until = now() + make_interval(secs => %(lease_seconds)s)
- WHERE run_id = (
-         SELECT candidate.run_id
-           FROM runs candidate
-          WHERE candidate.status = 'pending' AND candidate.available_at <= now()
-            AND NOT EXISTS (SELECT FROM runs other
-                             WHERE other.thread_id = candidate.thread_id AND other.run_id <> candidate.run_id
-                               AND (other.status = 'running'
-                                    OR other.status = 'pending' AND other.queue_position < candidate.queue_position
-                                       -- one that was delayed on purpose holds nobody up; one that has begun keeps its place
-                                       AND (other.available_at <= now() OR other.epoch > 0)))
-          ORDER BY candidate.queue_position
-          LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING *
+  FROM chosen
+ WHERE runs.run_id = chosen.run_id
+RETURNING runs.*
+
+-- give_back_lost: runs a worker has claimed without learning of it, because the answer was lost; not counted as attempts
+UPDATE runs
+   SET status = 'pending', attempt = attempt - 1, worker = NULL, lease_until = NULL, updated_at = now()
+ WHERE worker = %(worker)s AND status = 'running' AND run_id <> ALL(%(known)s::uuid[])
+   AND started_at < now() - make_interval(secs => %(older_than)s)  -- the answer to a newer claim may still be on its way
+RETURNING run_id
 
 -- renew: extend the leases a worker holds; what comes back is still held, with what was asked of it. A row that another
 -- transaction has locked is skipped and told as held: waiting for it would let all other leases run out.
@@ -78,6 +93,9 @@ WITH held AS (
                        FOR NO KEY UPDATE SKIP LOCKED)
 )
 SELECT run_id, cancel FROM held
+
+-- lock_thread_of_run: hold a thread for the rest of the transaction: threads before runs, so that no two wait for each other
+SELECT FROM threads WHERE thread_id = %(thread_id)s FOR NO KEY UPDATE
 
 -- finish: end a run, with the epoch checked, and set its thread to what the run left
 WITH done AS (
@@ -123,7 +141,8 @@ SELECT * FROM runs WHERE status = 'running' AND lease_until < now() AND attempt 
 -- reap_temporary: threads of stateless runs that ended a while ago
 DELETE FROM threads
  WHERE thread_id IN (SELECT thread_id FROM threads candidate
-                      WHERE temporary AND updated_at < now() - make_interval(secs => %(keep_seconds)s)
+                      WHERE temporary AND created_at < now() - make_interval(secs => %(keep_seconds)s)  -- for the index
+                        AND updated_at < now() - make_interval(secs => %(keep_seconds)s)
                         AND NOT EXISTS (SELECT FROM runs WHERE runs.thread_id = candidate.thread_id
                                            AND runs.status IN ('pending', 'running'))
                       LIMIT 500 FOR UPDATE SKIP LOCKED)
