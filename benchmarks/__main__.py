@@ -7,7 +7,7 @@ import sys
 
 #: Name -> module and what it measures.
 BENCHMARKS = {
-    "engine": ("benchmarks.engine.__main__", "runs through the server, against peers and against the same graph in process (12 minutes)"),
+    "engine": ("benchmarks.engine.__main__", "runs through the server, against peers and against the same graph in process (ten minutes)"),
     "checkpointer": (
         "benchmarks.engine.checkpointer",
         "our checkpoint saver against the stock one: operations, bytes, turn latency (5 minutes)",
