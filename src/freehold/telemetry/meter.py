@@ -37,10 +37,10 @@ class Meter(BaseCallbackHandler):
         return True
 
     def on_chat_model_start(self, serialized: dict[str, Any], messages: list[list[BaseMessage]], *, run_id: UUID, **more: Any) -> None:
-        self._model_calls[run_id] = model_calls.begin(model_name(serialized, **more), run_id)
+        self._model_calls[run_id] = model_calls.announce(model_name(serialized, **more))
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **more: Any) -> None:
-        self._model_calls[run_id] = model_calls.begin(model_name(serialized, **more), run_id)
+        self._model_calls[run_id] = model_calls.announce(model_name(serialized, **more))
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **more: Any) -> None:
         if call := self._model_calls.get(run_id):

@@ -1,46 +1,56 @@
 """One call of a language model, counted exactly once, whoever watches it.
 
-Two may watch the same call: our own chat model, which sees its first token before anything is held back, and the callbacks
-of a run (`meter.py`), which see the calls of every other model. The id LangChain gives a call tells them that it is one.
+Two may watch the same call: the callbacks of a run (`meter.py`), which see every model, and our own chat model, which also
+sees its first token before anything is held back. The callbacks come first and announce the call; our model joins it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import ContextVar
 from types import TracebackType
-from uuid import UUID
 
 from freehold.telemetry import metrics
 
-_under_way: dict[UUID, ModelCall] = {}
+_announced: ContextVar[ModelCall | None] = ContextVar("freehold_announced_model_call", default=None)
 
 
-def begin(model: str, call_id: UUID | None = None) -> ModelCall:
-    """The call with this id, made where it is not known yet; a call without an id is always a new one."""
-    if call_id is not None and (known := _under_way.get(call_id)):
-        return known
-    call = ModelCall(metrics.bounded("model", model), call_id)
-    if call_id is not None:
-        _under_way[call_id] = call
+def announce(model: str) -> ModelCall:
+    """A call that is about to be made in this context."""
+    call = ModelCall(metrics.bounded("model", model))
+    _announced.set(call)
     return call
 
 
-def under_way(call_id: UUID) -> ModelCall | None:
-    """The call with this id, until it has ended."""
-    return _under_way.get(call_id)
+def join(model: str) -> ModelCall:
+    """The call that was announced for this model and nobody has joined yet; a new one where there is none.
+
+    By context and not by LangChain's id of the call: it does not hand that to a model it streams from.
+    """
+    call = _announced.get()
+    if call is None or not call.take(metrics.bounded("model", model)):
+        return ModelCall(metrics.bounded("model", model))
+    return call
 
 
 class ModelCall:
     """Counted as active until `end`, which may be called again and then does nothing. Also a context manager."""
 
-    def __init__(self, model: str, call_id: UUID | None) -> None:
+    def __init__(self, model: str) -> None:
         self._model = model
-        self._call_id = call_id
+        self._taken = False
         self._started = time.perf_counter()
         self._has_token = False
         self._ended = False
         metrics.LLM_ACTIVE_REQUESTS.labels(model).inc()
+
+    def take(self, model: str) -> bool:
+        """Whether this is a call of that model which nobody has taken, and which has not ended; it is taken then."""
+        if self._taken or self._ended or self._model != model:
+            return False
+        self._taken = True
+        return True
 
     def first_token(self) -> None:
         """A token came; only the first one counts."""
@@ -64,8 +74,6 @@ class ModelCall:
         if self._ended:
             return
         self._ended = True
-        if self._call_id is not None:
-            _under_way.pop(self._call_id, None)
         metrics.LLM_ACTIVE_REQUESTS.labels(self._model).dec()
         if cancelled:
             return

@@ -27,7 +27,7 @@ from freehold.config.load import load
 from freehold.config.settings import LOOPBACK_HOSTS, LimitsSection, ModelSection
 from freehold.graphs import toolcalls
 from freehold.graphs.agents.failures import error_type
-from freehold.telemetry.model_calls import ModelCall, begin, is_cancellation
+from freehold.telemetry.model_calls import ModelCall, is_cancellation, join
 
 #: Waits before each new attempt, in seconds; a server that is starting or restarting needs a moment.
 _RETRY_DELAYS = (0.5, 2.0)
@@ -101,7 +101,7 @@ class ForgivingChatModel(ChatOpenAI):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        with _measured(self.model_name, run_manager) as call:
+        with _measured(self.model_name) as call:
             for delay in (*_RETRY_DELAYS, None):
                 try:
                     result = await super()._agenerate(messages, stop, run_manager, **kwargs)
@@ -126,7 +126,7 @@ class ForgivingChatModel(ChatOpenAI):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         stage = _Stage(tool_schemas(kwargs.get("tools")) if self.repair else [], _question(messages))
-        with _measured(self.model_name, run_manager) as call:
+        with _measured(self.model_name) as call:
             async for raw in self._attempts(messages, stop, **kwargs):
                 call.first_token()
                 if isinstance(raw.message, AIMessageChunk):
@@ -285,9 +285,9 @@ def _question(messages: Sequence[BaseMessage]) -> str:
 
 
 @contextmanager
-def _measured(model: str, run_manager: AsyncCallbackManagerForLLMRun | None) -> Iterator[ModelCall]:
+def _measured(model: str) -> Iterator[ModelCall]:
     """Counts one call: tokens, seconds, time to the first token, errors by type."""
-    with begin(model, run_manager.run_id if run_manager else None) as call:
+    with join(model) as call:
         try:
             yield call
         except BaseException as error:
