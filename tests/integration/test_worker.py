@@ -274,6 +274,56 @@ async def test_a_crash_at_a_breakpoint_does_not_carry_the_run_past_it(bench: Ben
     assert [line.split()[1] for line in trace.read_text().splitlines()] == ["first"]
 
 
+@pytest.mark.parametrize(("graph", "status"), [("fails", "error"), ("steps", "timeout")])
+async def test_a_thread_shows_what_a_run_that_was_cut_off_has_stored(bench: Bench, graph: str, status: str) -> None:
+    thread = await bench.threads.create(ANNA)
+    async with working(bench.worker(run_seconds=2)):
+        events = await bench.follow(await bench.accept(graph, {"steps": ["in"], "seconds": 60}, thread=thread.thread_id))
+    assert outcome(events)["status"] == status
+    stored = await bench.threads.get(ANNA, thread.thread_id)
+    assert stored.status == "error"
+    assert stored.values and stored.values["steps"] == ["in", "first"]
+
+
+async def test_a_run_stopped_while_it_answers_leaves_the_question_open(bench: Bench, tmp_path: Path) -> None:
+    thread, trace = await bench.threads.create(ANNA), tmp_path / "trace"
+    async with working(bench.worker()):
+        await bench.follow(await bench.accept("asks_then_sleeps", {"steps": [], "trace": str(trace)}, thread=thread.thread_id))
+        asked = (await bench.threads.get(ANNA, thread.thread_id)).interrupts
+        run = await bench.accept("asks_then_sleeps", None, thread=thread.thread_id, command={"resume": "long"})
+        while not trace.exists():
+            await asyncio.sleep(0.02)
+        await bench.runs.cancel(ANNA, thread.thread_id, run.run_id, "interrupt")
+        await bench.events.announce_cancel(run.run_id)
+        assert outcome(await bench.follow(run))["status"] == "interrupted"
+    stored = await bench.threads.get(ANNA, thread.thread_id)
+    assert (stored.status, stored.interrupts) == ("interrupted", asked)
+
+
+async def test_a_rolled_back_answer_can_be_given_again(bench: Bench, tmp_path: Path) -> None:
+    thread, trace = await bench.threads.create(ANNA), tmp_path / "trace"
+    async with working(bench.worker()):
+        await bench.follow(await bench.accept("asks_then_sleeps", {"steps": [], "trace": str(trace)}, thread=thread.thread_id))
+        before = await stored_by(bench, thread.thread_id)
+        run = await bench.accept("asks_then_sleeps", None, thread=thread.thread_id, command={"resume": "wrong"})
+        while not trace.exists():
+            await asyncio.sleep(0.02)
+        while (during := await stored_by(bench, thread.thread_id)) == before:
+            await asyncio.sleep(0.02)
+        assert str(run.run_id) in {row["run_id"] for row in during}
+        await bench.runs.cancel(ANNA, thread.thread_id, run.run_id, "rollback")
+        await bench.events.announce_cancel(run.run_id)
+        await bench.follow(run)
+    assert await stored_by(bench, thread.thread_id) == before
+
+
+async def stored_by(bench: Bench, thread_id: UUID) -> list[dict[str, Any]]:
+    """Writes kept for a thread and the runs that made them."""
+    statement = "SELECT checkpoint_id, task_id, idx, run_id FROM freehold.thread_writes WHERE thread_id = %s ORDER BY 1, 2, 3"
+    async with bench.pool.connection() as conn:
+        return await (await conn.execute(statement, (str(thread_id),))).fetchall()
+
+
 async def test_what_a_graph_puts_into_the_store_is_there_in_the_next_thread(bench: Bench) -> None:
     async with working(bench.worker()):
         endings = [outcome(await bench.follow(await bench.accept("remembers", {"steps": []}))) for _ in range(2)]

@@ -271,7 +271,7 @@ class Runs:
         *,
         thread_status: Literal["idle", "interrupted", "error"],
         values: bytes | None,
-        interrupts: dict[str, Any],
+        interrupts: dict[str, Any] | None,
         error: dict[str, Any] | None = None,
         if_expired: bool = False,
     ) -> bool:
@@ -281,7 +281,8 @@ class Runs:
 
         Args:
             values: JSON; None leaves the thread's values as they are.
-            interrupts, error: anything a graph may hold.
+            interrupts: anything a graph may hold; None leaves them as they are.
+            error: the same; None where there is none.
             if_expired: only where the lease has run out.
         """
         end = _end(run, status, thread_status, values, interrupts, error, if_expired=if_expired)
@@ -296,7 +297,7 @@ class Runs:
         *,
         thread_status: Literal["idle", "interrupted", "error"],
         values: bytes | None,
-        interrupts: dict[str, Any],
+        interrupts: dict[str, Any] | None,
         error: dict[str, Any] | None = None,
     ) -> tuple[bool, Run | None]:
         """`finish`, and `claim` for the place that becomes free: one round trip and one commit for both."""
@@ -349,9 +350,11 @@ class Runs:
     async def _give_up(self, run: Run, worker: str) -> bool:
         if run.cancel == "rollback":
             return await self.roll_back(run, if_expired=True)
+        if run.cancel:
+            return await self.finish(run, "interrupted", thread_status="idle", values=None, interrupts=None, if_expired=True)
         message = f"the worker executing this run died {run.attempt} times (last: {worker}); not tried again"
         error = {"error": "WorkerDied", "message": message}
-        return await self.finish(run, "error", thread_status="error", values=None, interrupts={}, error=error, if_expired=True)
+        return await self.finish(run, "error", thread_status="error", values=None, interrupts=None, error=error, if_expired=True)
 
     async def reap_temporary(self, keep_seconds: float) -> int:
         """Remove threads of stateless runs that ended `keep_seconds` ago, with their checkpoints."""
@@ -408,7 +411,7 @@ def _end(
     status: RunStatus,
     thread_status: str,
     values: bytes | None,
-    interrupts: dict[str, Any],
+    interrupts: dict[str, Any] | None,
     error: dict[str, Any] | None,
     *,
     if_expired: bool = False,
@@ -421,7 +424,7 @@ def _end(
         "status": status,
         "thread_status": thread_status,
         "values": values.decode() if values is not None else None,
-        "interrupts": to_json(interrupts).decode(),
+        "interrupts": to_json(interrupts).decode() if interrupts is not None else None,
         "error": to_json(error).decode() if error else None,
         "if_expired": if_expired,
     }

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
@@ -17,7 +17,7 @@ from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
 from langgraph.store.base import BaseStore
-from langgraph.types import Command, Send
+from langgraph.types import Command, Send, StateSnapshot
 
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
@@ -137,14 +137,14 @@ class RunExecution:
                     self._task.cancel()
                     raise
                 else:
-                    await self._end(writer, _failed(RuntimeError("the graph cancelled its own task")))
+                    await self._end(writer, await self._cut_off(_failed(RuntimeError("the graph cancelled its own task"))))
             except (LeaseLost, GraphDrained, StorageUnavailable) as error:
                 await self._after_setback(error)
             except Exception as error:  # noqa: BLE001 - users' graphs raise anything; it is the run's result
                 if self._cancel:  # it was stopped, and raised on its way out
                     await self._after_stop(writer)
                 else:
-                    await self._end(writer, _failed(error))
+                    await self._end(writer, await self._cut_off(_failed(error)))
             else:
                 await self._end(writer, ending)
 
@@ -163,7 +163,7 @@ class RunExecution:
                 return await self._settle(graph, values)
         except TimeoutError:
             if limit.expired():
-                return self._timed_out()
+                return await self._cut_off(self._timed_out())
             raise  # the graph's own
 
     async def _drive(self, graph: AnyGraph, config: RunnableConfig, saver: PostgresSaver, writer: EventWriter) -> Any:
@@ -235,7 +235,7 @@ class RunExecution:
         if values is not None and not _may_be_paused(values, self.run):
             return Ending("success", "idle", values)
         snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
-        pending = {task.id: interrupts_on_wire(task.interrupts) for task in snapshot.tasks if task.interrupts}
+        pending = _pending(snapshot)
         paused = bool(pending or snapshot.next)
         return Ending("success", "interrupted" if paused else "idle", snapshot.values if values is None else values, pending)
 
@@ -319,7 +319,7 @@ class RunExecution:
         elif self._cancel == "rollback":
             await self._roll_back(writer)
         elif self._cancel:
-            await self._end(writer, await self._interrupted())
+            await self._end(writer, await self._cut_off(Ending("interrupted", "idle")))
         else:
             await self._needs.runs.release(self.run)
             await self._needs.events.wake_workers()
@@ -346,10 +346,8 @@ class RunExecution:
             except StorageUnavailable:
                 return  # its lease runs out and the reaper returns it
 
-    async def _interrupted(self) -> Ending:
-        """A cancelled run keeps its checkpoints; the thread shows what they hold."""
-        values: Any = None
-        paused = False
+    async def _cut_off(self, ending: Ending) -> Ending:
+        """The ending of a run that could not tell what it leaves: it keeps its checkpoints, and the thread shows what they hold."""
         try:
             graph_id, defaults = await self._graph_id()
             self.observation.graph_is(graph_id)
@@ -357,15 +355,21 @@ class RunExecution:
             async with self._needs.graphs.open(graph_id, config, access="threads.read") as bare:
                 graph = bare.copy(update={"checkpointer": create_checkpointer(self._needs.pool)})
                 snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
-                values, paused = snapshot.values or None, bool(snapshot.next)
-        except Exception as error:  # noqa: BLE001 - users' graphs raise anything; the run is cancelled all the same
-            log.warning("state of cancelled run %s cannot be read: %s", self.run.run_id, logs.told(error), extra={"action": "state_unread"})
-        return Ending("interrupted", "interrupted" if paused else "idle", values)
+        except Exception as error:  # noqa: BLE001 - users' graphs raise anything; the run has ended all the same
+            log.warning("the state run %s left cannot be read: %s", self.run.run_id, logs.told(error), extra={"action": "state_unread"})
+            return ending
+        at_rest = "interrupted" if ending.thread_status == "idle" and snapshot.next else ending.thread_status
+        return replace(ending, thread_status=at_rest, values=snapshot.values or None, interrupts=_pending(snapshot))
 
     def _timed_out(self) -> Ending:
         seconds = self._needs.run_seconds
         message = f"the run took longer than {seconds:g} s (limits.run_seconds)"
         return Ending("timeout", "error", error={"error": "TimeoutError", "message": message})
+
+
+def _pending(snapshot: StateSnapshot) -> dict[str, list[dict[str, Any]]]:
+    """What a thread waits for, by task."""
+    return {task.id: interrupts_on_wire(task.interrupts) for task in snapshot.tasks if task.interrupts}
 
 
 def _stored_values(values: Any) -> bytes | None:

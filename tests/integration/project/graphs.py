@@ -85,6 +85,18 @@ async def ask(state: State) -> State:
     return {"steps": [interrupt({"question": "go on?"})]}
 
 
+async def ask_twice(state: State) -> State:
+    _mark(state, "ask_twice")
+    return {"steps": [interrupt("first question"), interrupt("second question")]}
+
+
+async def ask_then_sleep(state: State) -> State:
+    answer = interrupt("how long?")
+    _mark(state, "ask_then_sleep")
+    await asyncio.sleep(60)
+    return {"steps": [answer]}
+
+
 async def remember(state: State, runtime: Runtime) -> State:
     known = await runtime.store.aget(("tests",), "count")
     count = known.value["count"] + 1 if known else 1
@@ -133,4 +145,6 @@ remembers = _chain(remember).compile()
 asks_richly = _chain(ask_richly).compile()
 unstorable = _chain(leave_unstorable).compile()
 asks = _chain(first, ask, last).compile()
+asks_twice = _chain(ask_twice).compile()
+asks_then_sleeps = _chain(ask_then_sleep).compile()
 fails = _chain(first, broken).compile()

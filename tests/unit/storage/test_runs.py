@@ -221,6 +221,19 @@ async def test_a_run_whose_workers_died_three_times_ends_with_the_reason(runs: R
     assert progress.error and "died 3 times (last: host:1)" in progress.error["message"]
 
 
+async def test_a_run_that_was_to_be_stopped_when_its_last_worker_died_is_interrupted_and_no_error(
+    runs: Runs, pool: Pool, thread: UUID
+) -> None:
+    accepted = await accept(runs, thread)
+    run = await runs.claim("w", 10)
+    assert run
+    await runs.cancel(ANNA, thread, run.run_id, "interrupt")
+    await expire(pool, run)
+    assert await runs.reap(1) == ([], [accepted.run_id])
+    assert (await runs.get(ANNA, thread, run.run_id)).status == "interrupted"
+    assert (await Threads(pool).get(ANNA, thread)).status == "idle"
+
+
 async def test_a_checkpoint_of_a_lost_claim_is_refused_and_leaves_nothing(runs: Runs, pool: Pool, thread: UUID) -> None:
     await accept(runs, thread)
     run = await runs.claim("w", 10)

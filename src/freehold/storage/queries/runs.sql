@@ -110,7 +110,8 @@ UPDATE threads
                                      AND runs.status IN ('pending', 'running'))
                      THEN 'busy' ELSE %(thread_status)s END,
        status_at_rest = %(thread_status)s,
-       "values" = COALESCE(%(values)s, threads."values"), interrupts = %(interrupts)s, error = %(error)s,
+       "values" = COALESCE(%(values)s, threads."values"), interrupts = COALESCE(%(interrupts)s, threads.interrupts),
+       error = %(error)s,
        updated_at = now(), state_updated_at = now()
   FROM done
  WHERE threads.thread_id = done.thread_id
