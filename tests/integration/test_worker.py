@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 from langgraph.store.postgres.aio import AsyncPostgresStore
+from langgraph.types import Command
 
 from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, NotFound
@@ -272,6 +273,26 @@ async def test_a_crash_at_a_breakpoint_does_not_carry_the_run_past_it(bench: Ben
         events = await bench.follow(run)
     assert outcome(events)["values"]["steps"] == ["first"]
     assert [line.split()[1] for line in trace.read_text().splitlines()] == ["first"]
+
+
+@pytest.mark.parametrize("graph", ["asks_twice", "asks_twice_within"])
+@pytest.mark.parametrize("named", [False, True], ids=["plain", "by id"])
+async def test_an_answer_is_given_once_although_its_worker_died_before_the_end(bench: Bench, graph: str, named: bool) -> None:
+    thread = await bench.threads.create(ANNA)
+    async with working(bench.worker()):
+        (asked,) = outcome(await bench.follow(await bench.accept(graph, {"steps": []}, thread=thread.thread_id)))["interrupts"]
+    answer = {asked["id"]: "one"} if named else "one"
+    run = await bench.accept(graph, None, thread=thread.thread_id, command={"resume": answer})
+    claimed = await bench.runs.claim("about to die", 10)
+    assert claimed
+    saver = create_checkpointer(bench.pool, run_id=claimed.run_id, epoch=claimed.epoch)
+    async with bench.graphs.open(graph, {}) as bare:  # its whole execution, but for the end
+        await bare.copy(update={"checkpointer": saver}).ainvoke(Command(resume=answer), run_config(claimed, graph, {}))
+    assert await bench.runs.postpone(claimed, 0)
+    async with working(bench.worker()):
+        assert [item["value"] for item in outcome(await bench.follow(run))["interrupts"]] == ["second question"]
+        events = await bench.follow(await bench.accept(graph, None, thread=thread.thread_id, command={"resume": "two"}))
+    assert outcome(events)["values"]["steps"] == ["one", "two"]
 
 
 @pytest.mark.parametrize(("graph", "status"), [("fails", "error"), ("steps", "timeout")])

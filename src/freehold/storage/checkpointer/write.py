@@ -30,7 +30,7 @@ COMPANY_SECONDS = 0.002
 PATIENCE_SECONDS = 45.0
 
 #: SQLSTATE that `fence` raises with, and that `expect_stored` raises with.
-_FENCED = "FH001"
+FENCED = "FH001"
 _TAKEN = "FH002"
 
 _MESSAGES: LiteralString = """
@@ -192,7 +192,7 @@ class GroupWriter:
             try:
                 return await self._send(batch)
             except psycopg.Error as error:
-                if error.sqlstate == _FENCED:
+                if error.sqlstate == FENCED:
                     raise LeaseLost(str(error).splitlines()[0]) from error
                 if error.sqlstate == _TAKEN:
                     await self._encode_again(batch)
