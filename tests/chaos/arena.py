@@ -151,7 +151,8 @@ class Arena:
         """The worker that holds a run now."""
         async with self.admin() as conn:
             row = await (await conn.execute("SELECT worker FROM runs WHERE run_id = %s AND status = 'running'", (run_id,))).fetchone()
-        return next((worker for worker in self.workers if row and worker.name == row["worker"]), None)
+        # A worker names itself by host, process and a random part.
+        return next((worker for worker in self.workers if row and row["worker"].rpartition(":")[0] == worker.name), None)
 
     # -- database ------------------------------------------------------------------------------------------------
 

@@ -175,7 +175,9 @@ class Seed:
 
     async def _phases(self, worker: WorkerProcess) -> tuple[Phase, ...]:
         async with self.arena.admin() as conn:
-            rows = await (await conn.execute("SELECT run_id FROM runs WHERE worker = %s AND status = 'running'", (worker.name,))).fetchall()
+            rows = await (
+                await conn.execute("SELECT run_id FROM runs WHERE starts_with(worker, %s) AND status = 'running'", (worker.name + ":",))
+            ).fetchall()
         held = {row["run_id"] for row in rows}
         found = [
             await self._phase(thread, place, run) for thread in self.threads for place, run in enumerate(thread.runs) if run.run_id in held
