@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from freehold.cli.main import EXIT_CODES, app
 from freehold.config.env import VARIABLES
+from freehold.telemetry.metrics import MAX_LABEL_VALUES, declared
 
 REFERENCE = Path(__file__).parent / "reference"
 _KEY = re.compile(r"# (?P<name>[a-z_]+) = (?P<value>.*?)(?P<example>  # an example; not set by default)?")
@@ -105,10 +106,42 @@ def _exit_codes() -> dict[int, list[str]]:
     return codes
 
 
+def metrics_page() -> str:
+    """Markdown of docs/reference/metrics.md: every metric that is declared."""
+    lines = [
+        _NOTICE,
+        "# Metrics\n",
+        "`GET /metrics` of the agent server answers in Prometheus' text format, with a key where the server needs one. It shows what the",
+        "server and all workers of its stack count: they share the folder that `PROMETHEUS_MULTIPROC_DIR` names (`freehold up` sets it).",
+        "What a process that died had under way is forgotten at the next scrape; what it counted stays. Models and tools are counted in",
+        "every graph, also in your own, whatever class they are of. No metric and no label holds anything a user or a model wrote.",
+        f"A model's or tool's name counts as `other` once there are {MAX_LABEL_VALUES} of them.\n",
+        "| metric | kind | labels | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for metric in declared():
+        (family,) = metric.describe()
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "none"
+        suffix = "_total" if family.type == "counter" else ""
+        lines.append(f"| `{family.name}{suffix}` | {family.type} | {labels} | {_cell(family.documentation)} |")
+    lines += [
+        "",
+        "Durations are seconds, sizes bytes; histograms have `_bucket`, `_sum` and `_count`. What is said of the queue, of threads and of",
+        "checkpoints is read from the database at each scrape, and `NaN` while it is away. Beside them stand `process_*` of the server.\n",
+        "Thresholds to begin with: inference p95 over 5 s for two minutes, `freehold_queue_age_seconds` over 30 s, and any",
+        "`increase(llm_inference_errors_total[5m])` that does not go away.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """Every generated page with what it should hold."""
     example = (files("freehold.config") / "example.toml").read_text(encoding="utf-8")
-    return {REFERENCE / "configuration.md": configuration_page(example), REFERENCE / "commands.md": commands_page()}
+    return {
+        REFERENCE / "configuration.md": configuration_page(example),
+        REFERENCE / "commands.md": commands_page(),
+        REFERENCE / "metrics.md": metrics_page(),
+    }
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ Bodies are `{"detail": "...", "code": "not_found", "hint": "..."}`; under /v1 th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from starlette.responses import Response
 from freehold.core import errors
 from freehold.core.encode import to_json
 from freehold.core.errors import FreeholdError
+
+log = logging.getLogger(__name__)
 
 #: The nearest base class in this table decides; what is not in it is 500.
 STATUS: Mapping[type[FreeholdError], int] = {
@@ -40,8 +43,14 @@ def status_of(error: FreeholdError) -> int:
     return next((STATUS[base] for base in type(error).__mro__ if base in STATUS), 500)
 
 
-def respond(status: int, message: str, code: str, hint: str | None = None, *, openai: bool = False) -> Response:
-    """One error as a response, in the shape the clients of that path expect."""
+def respond(
+    status: int, message: str, code: str, hint: str | None = None, *, openai: bool = False, request_id: str | None = None
+) -> Response:
+    """One error as a response, in the shape the clients of that path expect.
+
+    Args:
+        request_id: what the log has it under, where the fault is the server's.
+    """
     body: dict[str, Any]
     headers: dict[str, str] = {}
     if openai:
@@ -52,7 +61,8 @@ def respond(status: int, message: str, code: str, hint: str | None = None, *, op
             headers["x-should-retry"] = "false"  # OpenAI's clients would run the agent again, with all it does
         body = {"error": {"message": text, "type": kind, "param": None, "code": code}}
     else:
-        body = {"detail": message, "code": code, **({"hint": hint} if hint else {})}
+        found_under = {"request_id": request_id} if request_id and status >= 500 else {}
+        body = {"detail": message, "code": code, **({"hint": hint} if hint else {}), **found_under}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
@@ -60,12 +70,19 @@ def respond(status: int, message: str, code: str, hint: str | None = None, *, op
     return Response(to_json(body), status, headers, "application/json")
 
 
+def _request_id(request: Request) -> str:
+    return str(request.scope.get("request_id", ""))
+
+
 def _is_openai(request: Request) -> bool:
     return str(request.scope["path"]).startswith("/v1/")
 
 
 async def _ours(request: Request, error: FreeholdError) -> Response:
-    return respond(status_of(error), error.message, error.code, error.hint, openai=_is_openai(request))
+    status = status_of(error)
+    if status >= 500:  # the text may be a graph's, which may quote its user
+        log.warning("%s %s: %d", request.method, request.scope["path"], status, extra={"action": "request_failed", "code": error.code})
+    return respond(status, error.message, error.code, error.hint, openai=_is_openai(request), request_id=_request_id(request))
 
 
 async def _validation(request: Request, error: RequestValidationError) -> Response:
@@ -91,10 +108,9 @@ async def _http(request: Request, error: HTTPException) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """The traceback goes to the log; the client learns only how to find it."""
-    request_id = request.scope.get("request_id", "")
-    return respond(
-        500, "internal error", "internal", f"the server's log has the reason under request id {request_id}", openai=_is_openai(request)
-    )
+    request_id = _request_id(request)
+    hint = f"the server's log has the reason under request id {request_id}"
+    return respond(500, "internal error", "internal", hint, openai=_is_openai(request), request_id=request_id)
 
 
 HANDLERS: dict[int | type[Exception], Callable[..., Any]] = {

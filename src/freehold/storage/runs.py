@@ -24,6 +24,7 @@ from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, 
 from freehold.storage import queries
 from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads_within
 from freehold.storage.pool import Pool, connection
+from freehold.telemetry.metrics import RUNS
 
 SQL = queries.load("runs")
 
@@ -344,8 +345,11 @@ class Runs:
         async with connection(self._pool) as conn:
             returned = [row["run_id"] for row in await _all(conn, "reap", {"max_attempts": max_attempts})]
             poisoned = await _all(conn, "poisoned", {"max_attempts": max_attempts})
-        given_up = [row["run_id"] for row in poisoned if await self._give_up(_run(row), row["worker"])]
-        return returned, given_up
+        given_up = [row for row in poisoned if await self._give_up(_run(row), row["worker"])]
+        for row in given_up:  # no worker is left that could
+            status = {"rollback": "rolled_back", "interrupt": "interrupted"}.get(row["cancel"], "error")
+            RUNS.labels(row["graph_id"] or "unknown", status).inc()
+        return returned, [row["run_id"] for row in given_up]
 
     async def _give_up(self, run: Run, worker: str) -> bool:
         if run.cancel == "rollback":

@@ -58,34 +58,56 @@ _FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40
 _STEP_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 # models, as the agents see them
-LLM_TOKENS_GENERATED = Counter("llm_tokens_generated_total", "Tokens models wrote.", ["model"])
-LLM_TOKENS_INPUT = Counter("llm_tokens_input_total", "Tokens models read.", ["model"])
+LLM_TOKENS_GENERATED = Counter("llm_tokens_generated_total", "Tokens models wrote, as far as their servers say so.", ["model"])
+LLM_TOKENS_INPUT = Counter("llm_tokens_input_total", "Tokens models read, as far as their servers say so.", ["model"])
 LLM_INFERENCE_DURATION = Histogram(
-    "llm_inference_duration_seconds", "Model calls, from request to last token.", ["model"], buckets=_MODEL_BUCKETS
+    "llm_inference_duration_seconds",
+    "Seconds from request to last token, of calls that ended or failed; cancelled ones are left out.",
+    ["model"],
+    buckets=_MODEL_BUCKETS,
 )
 LLM_TIME_TO_FIRST_TOKEN = Histogram(
-    "llm_time_to_first_token_seconds", "From request to first token, streamed.", ["model"], buckets=_FIRST_TOKEN_BUCKETS
+    "llm_time_to_first_token_seconds", "Seconds from request to first token, of streamed calls.", ["model"], buckets=_FIRST_TOKEN_BUCKETS
 )
-LLM_INFERENCE_ERRORS = Counter("llm_inference_errors_total", "Model calls that failed.", ["model", "error_type"])
-LLM_ACTIVE_REQUESTS = Gauge("llm_active_requests", "Model calls under way.", ["model"], multiprocess_mode="livesum")
+LLM_INFERENCE_ERRORS = Counter(
+    "llm_inference_errors_total",
+    "Model calls that failed for good, after what retries there are; error_type is a code, e.g. model_timeout.",
+    ["model", "error_type"],
+)
+LLM_ACTIVE_REQUESTS = Gauge("llm_active_requests", "Model calls under way now.", ["model"], multiprocess_mode="livesum")
 
 # runs
 RUNS = Counter(
-    "freehold_runs_total", "Runs that ended; status is success, error, timeout, interrupted or rolled_back.", ["graph", "status"]
+    "freehold_runs_total", "Runs that workers ended; status is success, error, timeout, interrupted or rolled_back.", ["graph", "status"]
 )
-RUN_DURATION = Histogram("freehold_run_duration_seconds", "Runs, from claim to end.", ["graph"], buckets=_RUN_BUCKETS)
-STEP_DURATION = Histogram("freehold_step_duration_seconds", "Supersteps of graphs.", ["graph"], buckets=_STEP_BUCKETS)
-QUEUE_DEPTH = Gauge("freehold_queue_depth", "Runs waiting to be claimed.", multiprocess_mode="mostrecent")
-QUEUE_AGE = Gauge("freehold_queue_age_seconds", "Age of the oldest run waiting.", multiprocess_mode="mostrecent")
+RUN_DURATION = Histogram(
+    "freehold_run_duration_seconds", "Seconds from claim to end, of the attempt that ended a run.", ["graph"], buckets=_RUN_BUCKETS
+)
+STEP_DURATION = Histogram(
+    "freehold_step_duration_seconds", "Seconds a superstep of a graph took, its streaming included.", ["graph"], buckets=_STEP_BUCKETS
+)
+QUEUE_DEPTH = Gauge(
+    "freehold_queue_depth",
+    "Runs that could start now and wait for a worker.",
+    multiprocess_mode="mostrecent",
+)
+QUEUE_AGE = Gauge("freehold_queue_age_seconds", "Seconds the first of them has waited.", multiprocess_mode="mostrecent")
 
 # tools
 TOOL_CALLS = Counter("freehold_tool_calls_total", "Tool calls; outcome is ok, error, timeout, invalid or cancelled.", ["tool", "outcome"])
-TOOL_DURATION = Histogram("freehold_tool_duration_seconds", "Tool calls.", ["tool"], buckets=_STEP_BUCKETS)
+TOOL_DURATION = Histogram("freehold_tool_duration_seconds", "Seconds a tool call took.", ["tool"], buckets=_STEP_BUCKETS)
 
 # the server
-ACTIVE_THREADS = Gauge("freehold_active_threads", "Threads with a run pending or running.", multiprocess_mode="mostrecent")
-OPEN_STREAMS = Gauge("freehold_open_streams", "Event streams clients hold open.", multiprocess_mode="livesum")
-CHECKPOINT_BYTES = Gauge("freehold_checkpoint_bytes", "Size of the checkpoint tables.", multiprocess_mode="mostrecent")
+ACTIVE_THREADS = Gauge("freehold_active_threads", "Threads with a run that waits or is executed.", multiprocess_mode="mostrecent")
+OPEN_STREAMS = Gauge("freehold_open_streams", "Event streams that clients hold open now.", multiprocess_mode="livesum")
+CHECKPOINT_BYTES = Gauge(
+    "freehold_checkpoint_bytes", "Bytes of the checkpoint tables, indexes and TOAST included.", multiprocess_mode="mostrecent"
+)
+
+
+def declared() -> list[Counter | Gauge | Histogram]:
+    """Every metric above, in order: what the reference page lists."""
+    return [value for value in globals().values() if isinstance(value, Counter | Gauge | Histogram)]
 
 
 _seen: dict[str, set[str]] = {}

@@ -1,6 +1,7 @@
 """Agents whose telemetry is tested: a model of LangChain's own class, tools without our wrapper, errors with text in them."""
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 
@@ -40,6 +41,7 @@ plain = builder.compile()
 
 
 async def quote(state: MessagesState):
+    logging.getLogger("my.agent").warning("about to quote", extra={"action": "quoting"})
     raise ValueError(f"cannot handle: {state['messages'][-1].content}")
 
 

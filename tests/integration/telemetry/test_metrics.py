@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from tests.conftest import make_database
 from tests.integration.telemetry.conftest import PROJECT
 from tests.support.processes import Processes, Scrape
 from tests.support.servers import PostgresServer, ValkeyServer
 
 from freehold.lab.scripted_model import ScriptedModel
 from freehold.lab.scripted_model.script import Call, Rule, Script
+from freehold.storage.migrate import migrate, provision
 
 WAIT_SECONDS = 30
 
@@ -201,6 +204,25 @@ def test_what_waits_and_what_streams_is_seen(stack: Stack) -> None:
     for run in reversed(runs):
         httpx.post(f"{stack.url}/threads/{thread}/runs/{run}/cancel", params={"wait": True}, timeout=60)
     stack.until(lambda seen: seen.value("freehold_open_streams") == 0 and seen.value("freehold_active_threads") == 0)
+
+
+@pytest.mark.slow
+async def test_while_the_database_is_away_the_queue_is_unknown_and_the_rest_is_told(tmp_path: Path, valkey: ValkeyServer) -> None:
+    server = PostgresServer()
+    try:
+        server.create()
+        database = make_database(server, "away")
+        await provision(server.url("postgres"), owner_url=database.owner_url, app_url=database.app_url, reader_url=None)
+        await migrate(database.owner_url, app_role="freehold_app")
+        with Processes(tmp_path, database.app_url, valkey.url, config=f'[agents]\nconfig = "{PROJECT}"\n', environ={}) as processes:
+            url = processes.start_server()
+            assert Scrape(url).value("freehold_queue_depth") == 0
+            server.stop()
+            away = Scrape(url)
+            assert math.isnan(away.value("freehold_queue_depth")) and math.isnan(away.value("freehold_checkpoint_bytes"))
+            assert away.value("freehold_open_streams") == 0
+    finally:
+        server.remove()
 
 
 def test_labels_are_those_that_dashboards_are_written_against(stack: Stack) -> None:

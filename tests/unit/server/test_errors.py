@@ -37,6 +37,11 @@ def test_an_error_is_a_sentence_a_code_and_a_hint() -> None:
     assert json.loads(response.body) == {"detail": "it is busy", "code": "conflict", "hint": "wait"}
 
 
+def test_a_fault_of_the_server_names_the_request_that_its_log_has() -> None:
+    assert json.loads(respond(503, "away", "storage_unavailable", request_id="r-1").body)["request_id"] == "r-1"
+    assert "request_id" not in json.loads(respond(404, "none", "not_found", request_id="r-1").body)
+
+
 def test_a_service_that_is_away_says_when_to_try_again() -> None:
     assert respond(503, "away", "storage_unavailable").headers["retry-after"] == "2"
 

@@ -136,8 +136,9 @@ UPDATE runs
  WHERE status = 'running' AND lease_until < now() AND attempt < %(max_attempts)s
 RETURNING run_id
 
--- poisoned: runs whose worker died too often
-SELECT * FROM runs WHERE status = 'running' AND lease_until < now() AND attempt >= %(max_attempts)s
+-- poisoned: runs whose worker died too often, with their graph
+SELECT runs.*, (SELECT graph_id FROM assistants WHERE assistants.assistant_id = runs.assistant_id) AS graph_id
+  FROM runs WHERE status = 'running' AND lease_until < now() AND attempt >= %(max_attempts)s
 
 -- reap_temporary: threads of stateless runs that ended a while ago
 DELETE FROM threads
