@@ -22,9 +22,9 @@ START_SECONDS = 60
 
 @contextmanager
 def serving(
-    database_url: str, redis_url: str, *, worker: bool = True, server: dict[str, Any] | None = None, **sections: Any
+    database_url: str, redis_url: str, *, worker: bool | dict[str, Any] = True, server: dict[str, Any] | None = None, **sections: Any
 ) -> Iterator[str]:
-    """URL of a server over the test project; `server` and `sections` go into its settings."""
+    """URL of a server over the test project; `server`, `sections` and a worker's settings go into its settings."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
@@ -34,10 +34,11 @@ def serving(
                 "database": {"url": database_url, "pool_size": 8},
                 "redis": {"url": redis_url},
                 "agents": {"config": PROJECT, "shipped": False},
+                **({"worker": worker} if isinstance(worker, dict) else {}),
                 **sections,
             }
         )
-        running = _Running(settings, listening, worker=worker)
+        running = _Running(settings, listening, worker=worker is not False)
         running.start()
         try:
             yield f"http://127.0.0.1:{port}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection
@@ -20,6 +23,9 @@ SCHEMA = "freehold"
 
 #: A process that hangs or is stopped within a transaction holds its locks no longer than this; the write is repeated.
 IDLE_IN_TRANSACTION_SECONDS = 10
+
+#: A connection that lay idle this long is asked whether it still works before it is used.
+IDLE_CHECK_SECONDS = 5.0
 
 #: What the driver raises when the server went away, as opposed to a mistake in a query.
 CONNECTION_ERRORS = (
@@ -48,10 +54,37 @@ def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "free
         reconnect_timeout=3,  # then on demand: the default goes on backing off for minutes after the server is back
         max_idle=300,
         max_lifetime=3600,
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
+        reset=_note_use,
         connection_class=AsyncConnection[DictRow],
         kwargs=connection_options(name),
     )
+
+
+#: When each connection was last given back, on the process's clock.
+_used_at: WeakKeyDictionary[AsyncConnection[DictRow], float] = WeakKeyDictionary()
+
+
+async def _note_use(conn: AsyncConnection[DictRow]) -> None:
+    _used_at[conn] = time.monotonic()
+
+
+async def _check(conn: AsyncConnection[DictRow]) -> None:
+    """Before a connection is handed out: whether it still works, with a question to the server only where there is a reason for one.
+
+    A server that ends or restarts closes its connections, which is seen here; a network that drops idle ones says nothing.
+    """
+    recently = time.monotonic() - _used_at.get(conn, -IDLE_CHECK_SECONDS) < IDLE_CHECK_SECONDS
+    if recently and not _has_spoken(conn.fileno()):
+        return
+    await AsyncConnectionPool.check_connection(conn)
+
+
+def _has_spoken(fileno: int) -> bool:
+    """Whether something waits to be read, where nothing was asked: a goodbye, or the end of the connection."""
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def connection_options(name: str) -> dict[str, Any]:

@@ -72,6 +72,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         self._loop = asyncio.get_running_loop()
         self._writer = GroupWriter(pool, fence, self._renumber)
         self._known: OrderedDict[str, ThreadMessages] = OrderedDict()
+        self._learning: dict[str, asyncio.Future[int]] = {}
         self._stock = StockThreads(pool, self.serde)
 
     @classmethod
@@ -180,7 +181,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
 
     async def _rows(self, statement: str, arguments: Any) -> list[dict[str, Any]]:
         async with self._pool.connection() as conn, conn.cursor(binary=True) as cursor:
-            await cursor.execute(statement.encode(), arguments)
+            await cursor.execute(statement.encode(), arguments, prepare=True)
             return await cursor.fetchall()
 
     async def _tuples(self, rows: Sequence[Mapping[str, Any]], known: ThreadMessages | None = None) -> list[CheckpointTuple]:
@@ -268,7 +269,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
     async def _learn(self, thread_id: str) -> None:
         """Know where the messages of a thread end, before the first is stored."""
         if thread_id not in self._known:
-            following = await self._following(thread_id)
+            following = await self._following_once(thread_id)
             if thread_id not in self._known:  # another operation of this thread may have been quicker
                 self._reset_known(thread_id, following)
         self._known.move_to_end(thread_id)
@@ -276,6 +277,14 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
     async def _renumber(self, thread_id: str) -> None:
         """Look again where the thread's messages end, and forget which ones are stored."""
         self._reset_known(thread_id, await self._following(thread_id))
+
+    async def _following_once(self, thread_id: str) -> int:
+        """`_following`, asked once for all operations of the thread that begin together."""
+        asked = self._learning.get(thread_id)
+        if asked is None:
+            asked = self._learning[thread_id] = asyncio.ensure_future(self._following(thread_id))
+            asked.add_done_callback(lambda _: self._learning.pop(thread_id, None))
+        return await asyncio.shield(asked)
 
     async def _following(self, thread_id: str) -> int:
         statement = "SELECT COALESCE(max(position) + 1, 0) AS following FROM freehold.thread_messages WHERE thread_id = %s"
