@@ -59,6 +59,11 @@ async def value(pool: Pool, query: str, *arguments: Any) -> Any:
         return next(iter(row.values()))
 
 
+async def values(pool: Pool, query: str) -> list[Any]:
+    async with pool.connection() as conn:
+        return [next(iter(row.values())) for row in await (await conn.execute(query.encode())).fetchall()]
+
+
 async def test_a_conversation_reads_back_as_it_was_and_each_message_is_stored_once(pool: Pool) -> None:
     last: dict[str, Any] = {}
     for number in range(30):
@@ -66,10 +71,61 @@ async def test_a_conversation_reads_back_as_it_was_and_each_message_is_stored_on
     state = await conversation(PostgresSaver(pool)).aget_state(on("t"))
     assert state.values == last
     assert len(last["messages"]) == 60
-    # Input messages have no id yet where the input is stored, so they stand there beside their final form.
-    assert await value(pool, "SELECT count(*) FROM thread_messages") <= 60 + 30
+    # Input messages have no id yet where the input is stored: they stand there beside their final form, with one content.
+    assert await value(pool, "SELECT count(*) FROM thread_messages WHERE length(message) > 900") == 60
     distinct = "SELECT count(*) FROM (SELECT DISTINCT message FROM thread_messages) AS each"
     assert await value(pool, distinct) == await value(pool, "SELECT count(*) FROM thread_messages")
+
+
+def in_dicts(saver: Any) -> Any:
+    """A graph that answers as many do, with `{"role": …, "content": …}`."""
+
+    async def respond(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [{"role": "assistant", "content": f"answer {len(state['messages'])} " + "x" * 900}]}
+
+    return StateGraph(MessagesState).add_node(respond).add_edge(START, "respond").compile(checkpointer=saver)
+
+
+async def test_messages_given_and_answered_as_dicts_store_their_content_once(pool: Pool) -> None:
+    given: list[Any] = []
+    for number in range(30):
+        given.append({"role": "user", "content": f"question {number} " + "y" * 900})
+        last = await in_dicts(PostgresSaver(pool)).ainvoke({"messages": [given[-1]]}, on("t"))
+    graph = in_dicts(PostgresSaver(pool))
+    assert (await graph.aget_state(on("t"))).values == last
+    assert await value(pool, "SELECT count(*) FROM thread_messages WHERE length(message) > 900") == 60
+    assert await value(pool, "SELECT count(*) FROM thread_blobs") == 0
+    inputs = [s.tasks[0].result async for s in graph.aget_state_history(on("t")) if (s.metadata or {})["source"] == "input"]
+    assert inputs[::-1] == [{"messages": [message]} for message in given]
+    # A conversation is one range of positions, whatever stands between its messages.
+    sizes = [len(state) for state in await values(pool, "SELECT state FROM thread_checkpoints ORDER BY checkpoint_id")]
+    assert max(sizes[-3:]) < max(sizes[3:6]) + 50
+    await PostgresSaver(pool).aprune(["t"])
+    assert (await in_dicts(PostgresSaver(pool)).aget_state(on("t"))).values == last
+    last = await in_dicts(PostgresSaver(pool)).ainvoke({"messages": [given[0]]}, on("t"))
+    assert (await in_dicts(PostgresSaver(pool)).aget_state(on("t"))).values == last
+
+
+async def test_a_content_of_several_parts_is_stored_once_too(pool: Pool) -> None:
+    content = [
+        {"type": "text", "text": "what is this?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBOR" * 2000}},
+    ]
+    await conversation(PostgresSaver(pool)).ainvoke({"messages": [{"role": "user", "content": content}]}, on("t"))
+    state = await conversation(PostgresSaver(pool)).aget_state(on("t"))
+    assert state.values["messages"][0].content == content
+    assert await value(pool, "SELECT count(*) FROM thread_messages WHERE length(message) > 9000") == 1
+
+
+async def test_a_content_its_message_no_longer_has_stays_with_the_input_that_had_it(pool: Pool) -> None:
+    def shorten(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [HumanMessage("short", id=state["messages"][0].id), {"role": "assistant", "content": "z" * 500}]}
+
+    graph = StateGraph(MessagesState).add_node(shorten).add_edge(START, "shorten").compile(checkpointer=PostgresSaver(pool))
+    await graph.ainvoke({"messages": [{"role": "user", "content": "y" * 500}]}, on("t"))
+    again = StateGraph(MessagesState).add_node(shorten).add_edge(START, "shorten").compile(checkpointer=PostgresSaver(pool))
+    history = [s.values.get("messages", []) async for s in again.aget_state_history(on("t"))]
+    assert [[message.content for message in messages] for messages in history] == [["short", "z" * 500], ["y" * 500], []]
 
 
 async def test_every_checkpoint_of_a_history_shows_the_messages_it_had(pool: Pool) -> None:
@@ -217,7 +273,9 @@ async def test_with_a_key_no_state_value_is_stored_in_clear(pool: Pool) -> None:
 
     graph = build(PostgresSaver(pool, serde=serde))
     await graph.ainvoke({"messages": [HumanMessage("canary-question")], "secret": "canary-value"}, on("t"))
-    assert (await graph.aget_state(on("t"))).values["secret"] == "canary-value"
+    last = await graph.ainvoke({"messages": [{"role": "user", "content": "canary-question" * 100}]}, on("t"))
+    assert (await build(PostgresSaver(pool, serde=serde)).aget_state(on("t"))).values == last
+    assert last["secret"] == "canary-value"
     for table in ("thread_checkpoints", "thread_writes", "thread_messages", "thread_blobs"):
         rows = f"SELECT count(*) FROM {table} AS t WHERE t::text LIKE '%%canary%%' OR t::text LIKE '%%' || encode('canary', 'hex') || '%%'"
         assert await value(pool, rows) == 0
@@ -235,7 +293,7 @@ async def test_pruning_keeps_the_newest_state_and_drops_what_only_older_ones_hel
     state = await conversation(PostgresSaver(pool)).aget_state(on("t"))
     assert state.values["messages"] == last["messages"][8:]
     assert await value(pool, "SELECT count(*) FROM thread_checkpoints") == 1
-    assert await value(pool, "SELECT count(*) FROM thread_messages") == 2
+    assert await value(pool, "SELECT count(*) FROM thread_messages WHERE length(message) > 900") == 2
     assert len((await turn(conversation(PostgresSaver(pool)), "t", 9))["messages"]) == 4
 
 

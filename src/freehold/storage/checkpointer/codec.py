@@ -3,9 +3,14 @@
 A stored value is a node, one of
   ["v", type, bytes]      a small value, serialised
   ["b", digest]           a large value in thread_blobs
-  ["o", position]         one message
+  ["o", position]         one message; where its content stands elsewhere, ["o", position, position of the content]
   ["m", [start, stop, …]] a list of messages, as ranges of positions
+  ["i", [start, stop, …]] the same where all of them have ids: what is no such message is passed over
+  ["c", position]         a content
   ["d", {key: node}]      a dict that holds messages, or a large one
+  ["l", [node, …]]        a list of messages a graph was given or returned as dicts, `{"role": …, "content": …}`
+A message is stored whole, or with a reference to its content where that is stored already: a graph's input and what its
+nodes return are stored before the graph makes messages of them, and give them ids.
 Every user value passes through the serialiser, so with an encrypting one nothing of it is stored in clear.
 """
 
@@ -17,7 +22,7 @@ from hashlib import blake2b
 from typing import Any, cast
 
 import ormsgpack
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 
@@ -26,6 +31,15 @@ from freehold.storage.checkpointer.messages import ThreadMessages, expanded, ran
 
 #: Bytes up to which a value is stored inside every checkpoint that has it: about what a row of its own would cost in keys.
 INLINE_BYTES = 192
+
+#: How rows of thread_messages are marked that hold something else than a whole message with an id: a content, a message that
+#: refers to one, and a message without id, which may refer to one.
+CONTENT = ":content"
+REFERRING = ":refers"
+ANONYMOUS = ":anonymous"
+
+#: Messages that may be stored without their content: a user's own kinds may insist on having one when they are read.
+_DIVISIBLE = frozenset({AIMessage, HumanMessage, SystemMessage, ToolMessage})
 
 _PACKING = ormsgpack.OPT_NON_STR_KEYS
 
@@ -52,9 +66,11 @@ class Encoder:
 
     def node(self, value: Any) -> Node:
         if isinstance(value, BaseMessage):
-            return ["o", self._position(value)]
+            position = self._position(value)
+            content = self._known.content_of(position)
+            return ["o", position] if content is None else ["o", position, content]
         if type(value) is list and value and all(isinstance(item, BaseMessage) for item in value):
-            return ["m", ranges([self._position(item) for item in value])]
+            return self._messages(value)
         if type(value) is dict and _holds_messages(value):
             return ["d", {key: self.node(item) for key, item in value.items()}]
         return self._plain(value, divide=True)
@@ -66,22 +82,85 @@ class Encoder:
         if divide and type(value) is dict and _has_plain_keys(value):
             # The parts of an input are what its first task writes to the channels: stored once for both.
             return ["d", {key: self._plain(item) for key, item in value.items()}]
+        if type(value) is list and all(type(item) is dict and _has_plain_keys(item) and "content" in item for item in value):
+            return ["l", [["d", {key: self._part(key, item) for key, item in message.items()}] for message in value]]
         digest = blake2b(data, digest_size=16, key=kind.encode()).digest()
         self.rows.blobs[digest] = (kind, data)
         self.rows.digests.add(digest)
         return ["b", digest]
 
+    def _messages(self, messages: Sequence[BaseMessage]) -> Node:
+        """Contents stand in the list before the first message that has them."""
+        positions: list[int] = []
+        contents: set[int] = set()
+        for message in messages:
+            position = self._position(message)
+            content = self._known.content_of(position)
+            if content is not None and content not in contents:
+                contents.add(content)
+                positions.append(content)
+            positions.append(position)
+        if not all(message.id for message in messages):
+            return ["m", ranges(positions)]
+        bounds = ranges(positions, self._known.asides)
+        self.rows.positions.update(expanded(bounds))  # what is passed over stays too: nobody could tell that it was pruned
+        return ["i", bounds]
+
+    def _part(self, key: str, value: Any) -> Node:
+        """A field of a message that is a dict."""
+        if key == "content" and (position := self._content(value, to_share=True)) is not None:
+            return ["c", position]
+        return self._plain(value)
+
     def _position(self, message: BaseMessage) -> int:
         position = self._known.find(message)
         if position is None:
-            kind, data = self._serde.dumps_typed(message)
-            digest = None if message.id else blake2b(data, digest_size=16).digest()
-            position = self._known.find_without_id(digest) if digest else None
-            if position is None:
-                position = self._known.add(message, digest)
-                self.rows.messages.append((position, None if kind == "msgpack" else kind, data))
+            position = self._find_or_add(message)
         self.rows.positions.add(position)
+        if (content := self._known.content_of(position)) is not None:
+            self.rows.positions.add(content)
         return position
+
+    def _find_or_add(self, message: BaseMessage) -> int:
+        content = self._content(message.content, to_share=not message.id) if type(message) in _DIVISIBLE else None
+        stored = message if content is None else message.model_copy(update={"content": ""})
+        kind, data = self._serde.dumps_typed(stored)
+        if not message.id:
+            kind, data = ANONYMOUS, pack([content, kind, data])
+        elif content is not None:
+            kind, data = REFERRING, pack([content, kind, data])
+        digest = None if message.id else blake2b(data, digest_size=16).digest()
+        position = self._known.find_without_id(digest) if digest else None
+        if position is None:
+            position = self._known.add(message, digest, content)
+            self.rows.messages.append((position, None if kind == "msgpack" else kind, data))
+        return position
+
+    def _content(self, content: Any, *, to_share: bool) -> int | None:
+        """Where a content is stored, now if it is `to_share` with what will come; None where it is not, or is small."""
+        key = _comparable(content)
+        if key is None:
+            return None
+        position = self._known.find_content(key)
+        if position is None and to_share:
+            position = self._known.add_content(key)
+            self.rows.messages.append((position, CONTENT, pack(self._serde.dumps_typed(content))))
+        if position is not None:
+            self.rows.positions.add(position)
+        return position
+
+
+def _comparable(content: Any) -> str | bytes | None:
+    """What a content is known by; None where sharing it is not worth a row."""
+    if type(content) is str:
+        return content if len(content) > INLINE_BYTES else None
+    if type(content) is not list:
+        return None
+    try:
+        key = pack(content)
+    except (TypeError, ValueError):
+        return None
+    return key if len(key) > INLINE_BYTES else None
 
 
 def _has_plain_keys(value: Mapping[Any, Any]) -> bool:
@@ -103,14 +182,17 @@ class Wanted:
 
     def add(self, node: Node) -> None:
         match node[0]:
-            case "o":
-                self.positions.add(node[1])
-            case "m":
+            case "o" | "c":
+                self.positions.update(node[1:])
+            case "m" | "i":
                 self.positions.update(expanded(node[1]))
             case "b":
                 self.digests.add(node[1])
             case "d":
                 for item in node[1].values():
+                    self.add(item)
+            case "l":
+                for item in node[1]:
                     self.add(item)
 
 
@@ -130,6 +212,8 @@ class Decoder:
         self._fetched = fetched
         self._known = known
         self._encrypted = isinstance(serde, EncryptedSerializer)
+        if known is not None:
+            known.asides.update(position for position, (kind, _) in fetched.messages.items() if kind in (CONTENT, ANONYMOUS))
 
     def value(self, node: Node) -> Any:
         match node[0]:
@@ -140,16 +224,38 @@ class Decoder:
             case "o":
                 return self._message(node[1])
             case "m":
-                return [self._message(position) for position in expanded(node[1])]
+                return [self._message(position) for position in expanded(node[1]) if self._kind(position) != CONTENT]
+            case "i":
+                return [self._message(position) for position in expanded(node[1]) if self._kind(position) not in (CONTENT, ANONYMOUS)]
+            case "c":
+                return self._content(node[1])
             case "d":
                 return {key: self.value(item) for key, item in node[1].items()}
+            case "l":
+                return [self.value(item) for item in node[1]]
         raise Incompatible(f"a checkpoint holds a value of kind {node[0]!r}", hint="a newer version of Freehold wrote it; use that one")
 
     def _message(self, position: int) -> BaseMessage:
-        message = cast(BaseMessage, self._load(*self._there(self._fetched.messages, position, "message")))
+        kind, data = self._there(self._fetched.messages, position, "message")
+        content = None
+        if kind in (REFERRING, ANONYMOUS):
+            content, kind, data = unpack(data)
+        message = cast(BaseMessage, self._load(kind, data))
+        if content is not None:
+            message.__dict__["content"] = self._content(content)
         if self._known is not None and isinstance(message, BaseMessage):
-            self._known.remember(message, position)
+            self._known.remember(message, position, content=content)
         return message
+
+    def _content(self, position: int) -> Any:
+        kind, data = unpack(self._there(self._fetched.messages, position, "content")[1])
+        content = self._load(kind, data)
+        if self._known is not None and (key := _comparable(content)) is not None:
+            self._known.remember_content(key, position)
+        return content
+
+    def _kind(self, position: int) -> str:
+        return self._there(self._fetched.messages, position, "message")[0]
 
     def _load(self, kind: str, data: bytes) -> Any:
         if self._encrypted and "+" not in kind:

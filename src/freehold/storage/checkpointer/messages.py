@@ -1,4 +1,4 @@
-"""The messages of one thread that are stored already, so that each is stored once.
+"""The messages of one thread that are stored already, and their contents, so that each is stored once.
 
 A message is known by its content: graphs change messages in place, so neither its identity nor its id is enough. Comparing
 with a copy of its fields costs a fraction of serialising it, which is what keeps a long conversation cheap.
@@ -6,6 +6,7 @@ with a copy of its fields costs a fraction of serialising it, which is what keep
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from typing import Any
 
 from langchain_core.messages import BaseMessage
@@ -20,10 +21,14 @@ Snapshot = tuple[type, Any, Any]
 
 
 class ThreadMessages:
-    """Positions of a thread's messages. `next` is the first free position; `known` those that may be referred to."""
+    """Positions of a thread's messages and contents; `next` is the first free one."""
 
     def __init__(self, following: int = 0) -> None:
         self.next = following
+        #: Positions that hold a content, or a message without id.
+        self.asides: set[int] = set()
+        self._content_at: dict[str | bytes, int] = {}
+        self._content_of: dict[int, int] = {}
         self._by_id: dict[str, list[tuple[Snapshot, int]]] = {}
         self._without_id: dict[bytes, int] = {}
 
@@ -38,16 +43,39 @@ class ThreadMessages:
         """Where a message without id is stored, by a digest of its serialised form."""
         return self._without_id.get(digest)
 
-    def add(self, message: BaseMessage, digest: bytes | None = None) -> int:
+    def find_content(self, key: str | bytes) -> int | None:
+        """Where a content is stored."""
+        return self._content_at.get(key)
+
+    def content_of(self, position: int) -> int | None:
+        """Where the content of the message at a position is stored, if not with it."""
+        return self._content_of.get(position)
+
+    def add(self, message: BaseMessage, digest: bytes | None = None, content: int | None = None) -> int:
         """Take the next position for a message."""
         position = self.next
         self.next += 1
-        self.remember(message, position, digest)
+        self.remember(message, position, digest, content=content)
         return position
 
-    def remember(self, message: BaseMessage, position: int, digest: bytes | None = None) -> None:
-        """Know a message as stored at a position."""
+    def add_content(self, key: str | bytes) -> int:
+        """Take the next position for a content."""
+        position = self.next
+        self.next += 1
+        self.remember_content(key, position)
+        return position
+
+    def remember_content(self, key: str | bytes, position: int) -> None:
+        """Know a content as stored at a position."""
+        self._content_at[key] = position
+        self.asides.add(position)
+
+    def remember(self, message: BaseMessage, position: int, digest: bytes | None = None, *, content: int | None = None) -> None:
+        """Know a message as stored at a position, its content perhaps at another one."""
+        if content is not None:
+            self._content_of[position] = content
         if not message.id:
+            self.asides.add(position)
             if digest is not None:
                 self._without_id[digest] = position
             return
@@ -76,17 +104,20 @@ def _copied(value: Any) -> Any:
     raise _NotComparable
 
 
-def ranges(positions: list[int]) -> list[int]:
-    """Positions in order as `[start, stop, start, stop, ...]`, stops excluded; the order of the list is kept."""
+def ranges(positions: Sequence[int], passed_over: Set[int] = frozenset()) -> list[int]:
+    """Positions in their order as `[start, stop, start, stop, ...]`, stops excluded; ranges may go over some that are not among them."""
     found: list[int] = []
     for position in positions:
-        if found and found[-1] == position:
-            found[-1] += 1
+        between = found[-1] if found else position + 1
+        while between < position and between in passed_over:
+            between += 1
+        if between == position:
+            found[-1] = position + 1
         else:
             found += (position, position + 1)
     return found
 
 
 def expanded(bounds: list[int]) -> list[int]:
-    """The positions of `ranges`."""
+    """The positions ranges go over."""
     return [position for start, stop in zip(bounds[::2], bounds[1::2], strict=True) for position in range(start, stop)]
