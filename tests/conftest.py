@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support import environment
 
 environment.clean()  # before any import of ours reads it
+environment.hear_interrupts()
 
 from collections.abc import AsyncIterator, Iterator  # noqa: E402 - after the environment is clean
 from dataclasses import dataclass  # noqa: E402

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import MutableMapping
 
 from freehold.config.env import PROCESS_DEFAULTS
@@ -23,3 +24,9 @@ def clean(environ: MutableMapping[str, str] = os.environ) -> None:
     for name, value in PROCESS_DEFAULTS.items():
         environ.setdefault(name, value)
     environ["NO_PROXY"] = environ["no_proxy"] = "127.0.0.1,localhost,::1"
+
+
+def hear_interrupts() -> None:
+    """A shell starts background jobs with SIGINT ignored, and programs under test would inherit that: they would not hear Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
