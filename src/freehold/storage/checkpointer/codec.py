@@ -3,7 +3,7 @@
 A stored value is a node, one of
   ["v", type, bytes]      a small value, serialised
   ["b", digest]           a large value in thread_blobs
-  ["o", position]         one message; where its content stands elsewhere, ["o", position, position of the content]
+  ["o", position]         one message
   ["m", [start, stop, …]] a list of messages, as ranges of positions
   ["i", [start, stop, …]] the same where all of them have ids: what is no such message is passed over
   ["c", position]         a content
@@ -66,9 +66,7 @@ class Encoder:
 
     def node(self, value: Any) -> Node:
         if isinstance(value, BaseMessage):
-            position = self._position(value)
-            content = self._known.content_of(position)
-            return ["o", position] if content is None else ["o", position, content]
+            return ["o", self._position(value)]
         if type(value) is list and value and all(isinstance(item, BaseMessage) for item in value):
             return self._messages(value)
         if type(value) is dict and _holds_messages(value):
@@ -90,21 +88,13 @@ class Encoder:
         return ["b", digest]
 
     def _messages(self, messages: Sequence[BaseMessage]) -> Node:
-        """Contents stand in the list before the first message that has them."""
-        positions: list[int] = []
-        contents: set[int] = set()
-        for message in messages:
-            position = self._position(message)
-            content = self._known.content_of(position)
-            if content is not None and content not in contents:
-                contents.add(content)
-                positions.append(content)
-            positions.append(position)
-        if not all(message.id for message in messages):
-            return ["m", ranges(positions)]
-        bounds = ranges(positions, self._known.asides)
-        self.rows.positions.update(expanded(bounds))  # what is passed over stays too: nobody could tell that it was pruned
-        return ["i", bounds]
+        find = self._known.find
+        positions = [self._find_or_add(message) if (found := find(message)) is None else found for message in messages]
+        kind, bounds = "m", ranges(positions)
+        if all(message.id for message in messages):
+            kind, bounds = "i", ranges(positions, self._known.asides)
+        self._refer(expanded(bounds))  # to what is passed over too: nobody could tell that it was pruned
+        return [kind, bounds]
 
     def _part(self, key: str, value: Any) -> Node:
         """A field of a message that is a dict."""
@@ -116,10 +106,12 @@ class Encoder:
         position = self._known.find(message)
         if position is None:
             position = self._find_or_add(message)
-        self.rows.positions.add(position)
-        if (content := self._known.content_of(position)) is not None:
-            self.rows.positions.add(content)
+        self._refer([position])
         return position
+
+    def _refer(self, positions: Sequence[int]) -> None:
+        self.rows.positions.update(positions)
+        self.rows.positions.update(self._known.contents_of(positions))
 
     def _find_or_add(self, message: BaseMessage) -> int:
         content = self._content(message.content, to_share=not message.id) if type(message) in _DIVISIBLE else None
@@ -175,17 +167,14 @@ def _holds_messages(value: Mapping[Any, Any]) -> bool:
 
 @dataclass
 class Wanted:
-    """Messages and blobs that must be fetched before nodes can be turned into values."""
+    """What must be fetched before nodes can be turned into values: positions as Postgres writes multiranges, and digests."""
 
-    positions: set[int] = field(default_factory=set)
+    positions: list[str] = field(default_factory=list)
     digests: set[bytes] = field(default_factory=set)
 
     def add(self, node: Node) -> None:
+        """Add the digests a node refers to."""
         match node[0]:
-            case "o" | "c":
-                self.positions.update(node[1:])
-            case "m" | "i":
-                self.positions.update(expanded(node[1]))
             case "b":
                 self.digests.add(node[1])
             case "d":
@@ -224,11 +213,11 @@ class Decoder:
             case "o":
                 return self._message(node[1])
             case "m":
-                return [self._message(position) for position in expanded(node[1]) if self._kind(position) != CONTENT]
+                return [self._message(position) for position in expanded(node[1])]
             case "i":
                 return [self._message(position) for position in expanded(node[1]) if self._kind(position) not in (CONTENT, ANONYMOUS)]
             case "c":
-                return self._content(node[1])
+                return self._shared_content(node[1])
             case "d":
                 return {key: self.value(item) for key, item in node[1].items()}
             case "l":
@@ -247,12 +236,15 @@ class Decoder:
             self._known.remember(message, position, content=content)
         return message
 
-    def _content(self, position: int) -> Any:
-        kind, data = unpack(self._there(self._fetched.messages, position, "content")[1])
-        content = self._load(kind, data)
+    def _shared_content(self, position: int) -> Any:
+        """The content of a message that is a dict: the message made of it may be still to come."""
+        content = self._content(position)
         if self._known is not None and (key := _comparable(content)) is not None:
             self._known.remember_content(key, position)
         return content
+
+    def _content(self, position: int) -> Any:
+        return self._load(*unpack(self._there(self._fetched.messages, position, "content")[1]))
 
     def _kind(self, position: int) -> str:
         return self._there(self._fetched.messages, position, "message")[0]
@@ -290,9 +282,3 @@ def multirange(positions: set[int]) -> str | None:
 def digest_array(digests: set[bytes]) -> str | None:
     """Digests as Postgres writes a bytea[]."""
     return "{" + ",".join(f'"\\\\x{digest.hex()}"' for digest in sorted(digests)) + "}" if digests else None
-
-
-def bounds_of(positions: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Starts and stops of the ranges that cover positions."""
-    bounds = ranges(sorted(positions))
-    return bounds[::2], bounds[1::2]

@@ -6,18 +6,25 @@ with a copy of its fields costs a fraction of serialising it, which is what keep
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 from langchain_core.messages import BaseMessage
 
-_ATOMS = (str, int, float, bool, bytes, type(None))
+_ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
 
 #: Different contents kept under one message id, e.g. a subgraph's shortened copy beside the original.
 _VARIANTS = 4
 
-#: A message's type and a copy of its fields.
-Snapshot = tuple[type, Any, Any]
+#: Positions a range passes over between two of its own; more begin another range.
+MOST_PASSED = 64
+
+#: A message's type, a copy of its fields, and where it is stored.
+Snapshot = tuple[type, dict[str, Any], dict[str, Any] | None, int]
+
+#: Stand in copies for what is empty: most fields of most messages are.
+_NO_DICT: dict[str, Any] = {}
+_NO_LIST: list[Any] = []
 
 
 class ThreadMessages:
@@ -29,14 +36,18 @@ class ThreadMessages:
         self.asides: set[int] = set()
         self._content_at: dict[str | bytes, int] = {}
         self._content_of: dict[int, int] = {}
-        self._by_id: dict[str, list[tuple[Snapshot, int]]] = {}
+        self._by_id: dict[str | None, tuple[Snapshot, ...]] = {}
         self._without_id: dict[bytes, int] = {}
 
     def find(self, message: BaseMessage) -> int | None:
         """Where a message of this very content is stored, if its id says where to look."""
-        for (kind, fields, extra), position in self._by_id.get(message.id or "", ()):
-            if kind is type(message) and fields == message.__dict__ and extra == message.__pydantic_extra__:
-                return position
+        variants = self._by_id.get(message.id)
+        if variants is None:
+            return None
+        kind, fields, extra = type(message), message.__dict__, message.__pydantic_extra__
+        for snapshot in variants:
+            if snapshot[1] == fields and snapshot[0] is kind and snapshot[2] == extra:
+                return snapshot[3]
         return None
 
     def find_without_id(self, digest: bytes) -> int | None:
@@ -47,9 +58,9 @@ class ThreadMessages:
         """Where a content is stored."""
         return self._content_at.get(key)
 
-    def content_of(self, position: int) -> int | None:
-        """Where the content of the message at a position is stored, if not with it."""
-        return self._content_of.get(position)
+    def contents_of(self, positions: Iterable[int]) -> set[int]:
+        """Where the contents of the messages at positions are stored, of those that do not stand with them."""
+        return {content for content in map(self._content_of.get, positions) if content is not None}
 
     def add(self, message: BaseMessage, digest: bytes | None = None, content: int | None = None) -> int:
         """Take the next position for a message."""
@@ -80,42 +91,52 @@ class ThreadMessages:
                 self._without_id[digest] = position
             return
         try:
-            snapshot = (type(message), _copied(message.__dict__), _copied(message.__pydantic_extra__))
+            snapshot = (type(message), _copied_fields(message.__dict__), _copied(message.__pydantic_extra__), position)
         except _NotComparable:
             return  # it is stored again each time, as the stock saver does
-        variants = self._by_id.setdefault(message.id, [])
-        variants.insert(0, (snapshot, position))
-        del variants[_VARIANTS:]
+        self._by_id[message.id] = (snapshot, *self._by_id.get(message.id, ())[: _VARIANTS - 1])
 
 
 class _NotComparable(Exception):
     """A field holds something whose change could go unnoticed."""
 
 
+def _copied_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    copied = fields.copy()
+    for key, item in fields.items():
+        if type(item) not in _ATOMS:
+            copied[key] = _copied(item)
+    return copied
+
+
 def _copied(value: Any) -> Any:
-    if isinstance(value, _ATOMS):
+    kind = type(value)
+    if kind in _ATOMS:
         return value
-    if type(value) is dict:
-        return {key: _copied(item) for key, item in value.items()}
-    if type(value) is list:
-        return [_copied(item) for item in value]
-    if type(value) is tuple:
+    if kind is dict:
+        return {key: _copied(item) for key, item in value.items()} if value else _NO_DICT
+    if kind is list:
+        return [_copied(item) for item in value] if value else _NO_LIST
+    if kind is tuple:
         return tuple(_copied(item) for item in value)
+    if isinstance(value, str):  # an enumeration's member
+        return value
     raise _NotComparable
 
 
 def ranges(positions: Sequence[int], passed_over: Set[int] = frozenset()) -> list[int]:
     """Positions in their order as `[start, stop, start, stop, ...]`, stops excluded; ranges may go over some that are not among them."""
     found: list[int] = []
+    stop = -1
     for position in positions:
-        between = found[-1] if found else position + 1
-        while between < position and between in passed_over:
-            between += 1
-        if between == position:
-            found[-1] = position + 1
-        else:
-            found += (position, position + 1)
-    return found
+        if position != stop and (stop < 0 or not _is_passed(stop, position, passed_over)):
+            found += (stop, position) if found else (position,)
+        stop = position + 1
+    return [*found, stop] if found else found
+
+
+def _is_passed(start: int, stop: int, passed_over: Set[int]) -> bool:
+    return 0 < stop - start <= MOST_PASSED and all(position in passed_over for position in range(start, stop))
 
 
 def expanded(bounds: list[int]) -> list[int]:

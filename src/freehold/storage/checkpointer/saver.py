@@ -32,7 +32,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from freehold.core.errors import StorageUnavailable
 from freehold.storage.checkpointer import upkeep
-from freehold.storage.checkpointer.codec import Decoder, Encoder, Fetched, Node, Wanted, bounds_of, pack, unpack
+from freehold.storage.checkpointer.codec import Decoder, Encoder, Fetched, Node, Wanted, pack, unpack
 from freehold.storage.checkpointer.messages import ThreadMessages
 from freehold.storage.checkpointer.opening import Opening
 from freehold.storage.checkpointer.stock import StockThreads
@@ -51,10 +51,18 @@ T = TypeVar("T")
 # `env.set_process_defaults`.
 _SERDE = JsonPlusSerializer(pickle_fallback=False)
 
-_COLUMNS = """c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_id, c.state, c.metadata,
-  (SELECT array_agg(ARRAY[convert_to(w.task_id, 'UTF8'), w.writes] ORDER BY w.task_path, w.task_id, w.idx)
-     FROM freehold.thread_writes w
-    WHERE w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id) AS writes"""
+#: A checkpoint with the writes on it, and the positions both refer to.
+_COLUMNS = "c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_id, c.state, c.metadata, w.writes, w.positions"
+_WRITES = """CROSS JOIN LATERAL (
+  SELECT array_agg(ARRAY[convert_to(w.task_id, 'UTF8'), w.writes] ORDER BY w.task_path, w.task_id, w.idx) AS writes,
+         (COALESCE(c.messages, '{}') + COALESCE(range_agg(w.messages), '{}'))::text AS positions
+    FROM freehold.thread_writes w
+   WHERE w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id) w"""
+
+_MESSAGES = """
+SELECT m.position, m.type, m.message
+  FROM unnest((SELECT range_agg(each::int4multirange) FROM unnest(%s::text[]) AS each)) AS part
+  JOIN freehold.thread_messages m ON m.thread_id = %s AND m.position >= lower(part) AND m.position < upper(part)"""
 
 
 class PostgresSaver(BaseCheckpointSaver[Any]):
@@ -103,7 +111,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         where = f"WHERE c.thread_id = %s AND c.checkpoint_ns = %s {which}"
         rows = await self._rows(
             f"SELECT {_COLUMNS}, (SELECT COALESCE(max(position) + 1, 0) FROM freehold.thread_messages m WHERE m.thread_id = c.thread_id)"  # noqa: S608
-            f" AS following FROM freehold.thread_checkpoints c {where}",
+            f" AS following FROM freehold.thread_checkpoints c {_WRITES} {where}",
             arguments,
         )
         if not rows:
@@ -129,7 +137,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             size = PAGE if limit is None else min(PAGE, limit - listed)
             where = f"WHERE {' AND '.join(here)}" if here else ""
             statement = (
-                f"SELECT {_COLUMNS} FROM freehold.thread_checkpoints c {where} "  # noqa: S608 - constant conditions, values as parameters
+                f"SELECT {_COLUMNS} FROM freehold.thread_checkpoints c {_WRITES} {where} "  # noqa: S608 - constant conditions, values as parameters
                 f"ORDER BY c.checkpoint_id DESC, c.thread_id DESC, c.checkpoint_ns DESC LIMIT {size}"
             )
             rows = await _patiently(lambda statement=statement, values=values: self._rows(statement, values))  # type: ignore[misc]
@@ -175,7 +183,8 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             " UNION ALL SELECT p.checkpoint_id, p.parent_id, depth + 1 FROM chain JOIN freehold.thread_checkpoints p"
             "  ON p.thread_id = %(thread)s AND p.checkpoint_ns = %(ns)s AND p.checkpoint_id = chain.parent_id WHERE depth < %(page)s)"
             f" SELECT {_COLUMNS} FROM chain JOIN freehold.thread_checkpoints c"
-            "  ON c.thread_id = %(thread)s AND c.checkpoint_ns = %(ns)s AND c.checkpoint_id = chain.checkpoint_id ORDER BY depth",
+            "  ON c.thread_id = %(thread)s AND c.checkpoint_ns = %(ns)s AND c.checkpoint_id = chain.checkpoint_id"
+            f" {_WRITES} ORDER BY depth",
             {"thread": thread_id, "ns": ns, "id": checkpoint_id, "page": PAGE},
         )
 
@@ -189,6 +198,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         wanted: dict[str, Wanted] = {}
         for row, state, writes in parsed:
             collect = wanted.setdefault(row["thread_id"], Wanted())
+            collect.positions.append(row["positions"])
             for node in (*state["values"].values(), *(node for _, _, node in writes)):
                 collect.add(node)
         fetched = {thread: await _patiently(lambda t=thread, w=want: self._fetch(t, w)) for thread, want in wanted.items()}  # type: ignore[misc]
@@ -197,16 +207,12 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
     async def _fetch(self, thread_id: str, wanted: Wanted) -> Fetched:
         messages: dict[int, tuple[str, bytes]] = {}
         blobs: dict[bytes, tuple[str, bytes]] = {}
-        if not wanted.positions and not wanted.digests:
+        positions = [each for each in wanted.positions if each != "{}"]
+        if not positions and not wanted.digests:
             return Fetched(messages, blobs)
         async with self._pool.connection() as conn, conn.cursor(binary=True, row_factory=psycopg.rows.tuple_row) as cursor:
-            if wanted.positions:
-                starts, stops = bounds_of(list(wanted.positions))
-                await cursor.execute(
-                    "SELECT m.position, m.type, m.message FROM unnest(%s::int4[], %s::int4[]) AS part (start, stop)"
-                    " JOIN freehold.thread_messages m ON m.thread_id = %s AND m.position >= part.start AND m.position < part.stop",
-                    (starts, stops, thread_id),
-                )
+            if positions:
+                await cursor.execute(_MESSAGES, (positions, thread_id))
                 messages = {position: (kind or "msgpack", data) for position, kind, data in await cursor.fetchall()}
             if wanted.digests:
                 await cursor.execute(
