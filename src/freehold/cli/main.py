@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, Command] = {
     "ingest": Command("freehold.cli.knowledge:ingest", "Read documents into the knowledge base."),
     "search": Command("freehold.cli.knowledge:search", "Search the knowledge base."),
     "knowledge": Command("freehold.cli.knowledge:knowledge_app", "What is in the knowledge base: list, rm."),
+    "prune": Command("freehold.cli.prune:prune", "Remove old checkpoints, or threads that nobody touches any more."),
     "models": Command("freehold.cli.models:app", "Models: list, show, pull, rm, where."),
     "init": Command("freehold.cli.init:init", "Make a new agent project."),
     "check": Command("freehold.cli.check:check", "Check an agent project and the configuration."),

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from freehold.core.age import parse_age
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -129,6 +131,20 @@ class DatabaseSection(Section):
     """Connections each server or worker process may hold."""
 
 
+class RetentionSection(Section):
+    checkpoints: str | None = None
+    """Workers remove checkpoints older than this, e.g. "30d"; each thread keeps its newest, so every conversation goes on."""
+    threads: str | None = None
+    """Workers remove threads that nothing has happened on for this long, with everything they hold, e.g. "365d"."""
+
+    @field_validator("checkpoints", "threads")
+    @classmethod
+    def _is_an_age(cls, age: str | None) -> str | None:
+        if age is not None and not parse_age(age):
+            raise ValueError(f'expected an age above zero such as "30d", got "{age}"')
+        return age
+
+
 class RedisSection(Section):
     url: SecretStr | None = None
     """Redis >= 7 or Valkey of your own; replaces the embedded one. Better given as REDIS_URL."""
@@ -213,6 +229,7 @@ class Settings(Section):
     agents: AgentsSection = AgentsSection()
     model: ModelSection = ModelSection()
     database: DatabaseSection = DatabaseSection()
+    retention: RetentionSection = RetentionSection()
     redis: RedisSection = RedisSection()
     knowledge: KnowledgeSection = KnowledgeSection()
     tools: ToolsSection = ToolsSection()

@@ -20,10 +20,12 @@ from uuid import UUID
 from freehold.core.errors import StorageUnavailable
 from freehold.core.run import Run
 from freehold.events.log import CANCEL, WAKE
+from freehold.storage.retention import Policy, Retention
 from freehold.storage.runs import Claimant
 from freehold.telemetry import logs
 from freehold.worker.execute import Needs, RunExecution
 from freehold.worker.lease import LeaseKeeper
+from freehold.worker.retention import prune_for_ever
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,15 @@ class Worker:
     """Runs until `stop` is called; then drains at step boundaries and gives back what it could not end."""
 
     def __init__(
-        self, needs: Needs, *, database_url: str, concurrency: int, lease_seconds: float, max_attempts: int, drain_seconds: float
+        self,
+        needs: Needs,
+        *,
+        database_url: str,
+        concurrency: int,
+        lease_seconds: float,
+        max_attempts: int,
+        drain_seconds: float,
+        retention: Sequence[Policy] = (),
     ) -> None:
         self._needs = needs
         self._database_url = database_url
@@ -51,6 +61,7 @@ class Worker:
         self._free = concurrency
         self._max_attempts = max_attempts
         self._drain_seconds = drain_seconds
+        self._retention = retention
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._executions: dict[asyncio.Task[None], RunExecution] = {}
@@ -70,6 +81,7 @@ class Worker:
             helpers = [
                 asyncio.create_task(self._listen(leases), name="wake"),
                 asyncio.create_task(self._reap_for_ever(), name="reap"),
+                asyncio.create_task(prune_for_ever(Retention(self._needs.pool), self._retention), name="retention"),
             ]
             log.info("worker %s is ready", self.name, extra={"action": "worker_ready"})
             try:

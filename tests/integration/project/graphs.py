@@ -9,10 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, TypedDict
 
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
@@ -110,6 +110,29 @@ async def ask_richly(state: State) -> State:
     }
 
 
+class Talk(MessagesState):
+    aside: str
+
+
+async def hear(state: Talk) -> dict:
+    return {"messages": [AIMessage(f"heard {len(state['messages'])}")]}
+
+
+_aside: dict[str, AnyMessage] = {}
+
+
+async def put_aside(state: Talk) -> dict:
+    """For one step no state holds the first message; then it is there again, the same one."""
+    first = state["messages"][0]
+    _aside[first.id] = first
+    return {"messages": [RemoveMessage(first.id)], "aside": first.id}
+
+
+async def bring_back(state: Talk) -> dict:
+    await asyncio.sleep(0.05)
+    return {"messages": [_aside.pop(state["aside"])]}
+
+
 class Unstorable:
     """Something no JSON has a form for and that resists being shown."""
 
@@ -149,3 +172,4 @@ asks_twice = _chain(ask_twice).compile()
 asks_twice_within = StateGraph(State).add_node("inner", asks_twice).add_edge(START, "inner").add_edge("inner", END).compile()
 asks_then_sleeps = _chain(ask_then_sleep).compile()
 fails = _chain(first, broken).compile()
+talks = StateGraph(Talk).add_sequence([hear, put_aside, bring_back]).add_edge(START, "hear").compile()

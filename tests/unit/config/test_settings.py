@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from freehold.config.settings import ModelSection, ServerSection, Settings
+from freehold.config.settings import ModelSection, RetentionSection, ServerSection, Settings
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,9 @@ def test_settings_are_frozen() -> None:
 
 def test_a_base_url_loses_its_trailing_slash() -> None:
     assert ModelSection(base_url="http://x/v1/").base_url == "http://x/v1"
+
+
+@pytest.mark.parametrize("age", ["30", "0d", "a month"])
+def test_nothing_is_removed_at_an_age_nobody_can_have_meant(age: str) -> None:
+    with pytest.raises(ValidationError, match="expected an age"):
+        RetentionSection(checkpoints=age)

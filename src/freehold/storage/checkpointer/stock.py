@@ -77,19 +77,53 @@ class StockThreads:
     async def _schemas(self) -> tuple[str, ...]:
         if self._pool not in _SCHEMAS:
             async with self._pool.connection() as conn:
-                _SCHEMAS[self._pool] = await _find(conn)
+                _SCHEMAS[self._pool] = await find_stock_schemas(conn)
         return _SCHEMAS[self._pool]
 
 
-async def delete_stock_threads(conn: AsyncConnection[DictRow], thread_ids: Sequence[str]) -> None:
-    """Remove threads from the stock tables, in a transaction of the caller's."""
-    for schema in await _find(conn):
+async def delete_stock_threads(conn: AsyncConnection[DictRow], thread_ids: Sequence[str]) -> dict[str, int]:
+    """Remove threads from the stock tables, in a transaction of the caller's; how many rows of each kind went."""
+    counts: dict[str, int] = {}
+    for schema in await find_stock_schemas(conn):
         for table in _TABLES:
             statement = sql.SQL("DELETE FROM {} WHERE thread_id = ANY(%s)").format(sql.Identifier(schema, table))
-            await conn.execute(statement, (list(thread_ids),))
+            _count(counts, table, await conn.execute(statement, (list(thread_ids),)))
+    return counts
 
 
-async def _find(conn: AsyncConnection[DictRow]) -> tuple[str, ...]:
+async def delete_stock_history(
+    conn: AsyncConnection[DictRow], schemas: Sequence[str], thread_id: str, namespaces: Sequence[str], *, before: str | None
+) -> dict[str, int]:
+    """Remove what lies behind a thread that goes on in our tables, in a transaction of the caller's; how many rows of each kind went.
+
+    Args:
+        schemas: `find_stock_schemas`.
+        namespaces: those that have a checkpoint of ours which needs none of the stock saver's.
+        before: only namespaces whose stock checkpoints all have smaller ids; None: whatever their ids.
+    """
+    counts: dict[str, int] = {}
+    for schema in schemas:
+        checkpoints = sql.Identifier(schema, "checkpoints")
+        past = sql.SQL(
+            "SELECT checkpoint_ns FROM {} WHERE thread_id = %s AND checkpoint_ns = ANY(%s)"
+            " GROUP BY checkpoint_ns HAVING %s::text IS NULL"
+            " OR (max(checkpoint_id COLLATE \"C\") < %s AND bool_and(substr(checkpoint_id, 15, 1) = '6'))"
+        ).format(checkpoints)
+        rows = await (await conn.execute(past, (thread_id, list(namespaces), before, before))).fetchall()
+        if not rows:
+            continue
+        for table in _TABLES:
+            statement = sql.SQL("DELETE FROM {} WHERE thread_id = %s AND checkpoint_ns = ANY(%s)").format(sql.Identifier(schema, table))
+            _count(counts, table, await conn.execute(statement, (thread_id, [row["checkpoint_ns"] for row in rows])))
+    return counts
+
+
+def _count(counts: dict[str, int], table: str, gone: AsyncCursor[DictRow]) -> None:
+    name = table.removeprefix("checkpoint_")
+    counts[name] = counts.get(name, 0) + gone.rowcount
+
+
+async def find_stock_schemas(conn: AsyncConnection[DictRow]) -> tuple[str, ...]:
     """Schemas with stock tables we may read and delete from."""
     cursor = await conn.execute(
         "SELECT n.nspname::text AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
