@@ -1,4 +1,7 @@
-"""Postgres, Valkey and worker processes of one chaos run, and everything that can be done to them."""
+"""Postgres, Valkey, workers and agent servers of one chaos run, and everything that can be done to them.
+
+Each process reaches the database and Valkey over lines of its own (network.py), so that one can be cut off and others not.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
+import httpx
 import psycopg
 import redis.asyncio
 from psycopg.rows import DictRow, dict_row
@@ -25,6 +29,7 @@ from freehold.storage.migrate import migrate, provision
 from freehold.storage.pool import SCHEMA, create_pool
 from freehold.storage.runs import Runs
 from freehold.storage.threads import Threads
+from tests.chaos.network import Network
 from tests.conftest import Database, make_database
 from tests.support.servers import PostgresServer, ValkeyServer
 
@@ -51,16 +56,12 @@ AWAY = (StorageUnavailable, psycopg.OperationalError, psycopg.InterfaceError)
 
 
 @dataclass
-class WorkerProcess:
-    """A worker and what it wrote."""
+class Process:
+    """One of ours, what it wrote, and its network."""
 
     process: asyncio.subprocess.Process
     log: Path
-
-    @property
-    def name(self) -> str:
-        """As in `runs.worker`."""
-        return f"{socket.gethostname()}:{self.process.pid}"
+    network: Network
 
     @property
     def alive(self) -> bool:
@@ -77,22 +78,54 @@ class WorkerProcess:
         with suppress(ProcessLookupError):
             self.process.kill()
         await self.process.wait()
+        await self.network.__aexit__()
+
+    async def is_ready(self) -> bool:
+        raise NotImplementedError
 
     async def until_ready(self) -> None:
         async with asyncio.timeout(60):
-            while "is ready" not in self.log.read_text():
+            while not await self.is_ready():
                 assert self.alive, self.log.read_text()
                 await asyncio.sleep(0.05)
+
+
+class WorkerProcess(Process):
+    """Executes runs."""
+
+    @property
+    def name(self) -> str:
+        """As in `runs.worker`."""
+        return f"{socket.gethostname()}:{self.process.pid}"
+
+    async def is_ready(self) -> bool:
+        return "is ready" in self.log.read_text()
+
+
+@dataclass
+class AgentServer(Process):
+    """Answers HTTP."""
+
+    url: str
+
+    async def is_ready(self) -> bool:
+        with suppress(httpx.TransportError):
+            async with httpx.AsyncClient(trust_env=False) as http:
+                return (await http.get(f"{self.url}/ok")).status_code == 200
+        return False
 
 
 class Arena:
     """Use as an async context manager; ends what it started."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, servers: int = 0) -> None:
         self.folder = folder
-        self.postgres = PostgresServer(durable=True, settings={"fsync": "on", "full_page_writes": "on"})
+        self._servers_wanted = servers
+        settings = {"fsync": "on", "full_page_writes": "on", "max_connections": "90"}
+        self.postgres = PostgresServer(durable=True, settings=settings)
         self.valkey = ValkeyServer(persistent=True)
         self.workers: list[WorkerProcess] = []
+        self.servers: list[AgentServer] = []
         #: How often Valkey lost its memory: readers are told a gap then.
         self.valkey_losses = 0
         self._started = 0
@@ -112,10 +145,10 @@ class Arena:
             self.pool = await self._exit.enter_async_context(create_pool(self.database.app_url, max_size=10, name="chaos"))
             client = create_client(self.valkey.url)
             self._exit.push_async_callback(client.aclose)
-            self._exit.push_async_callback(self._end_workers)
+            self._exit.push_async_callback(self._end_processes)
             self.runs, self.threads, self.events = Runs(self.pool), Threads(self.pool), EventLog(client)
             self.saver = create_checkpointer(self.pool)
-            await self.replace_workers()
+            await self.replace_dead()
         except BaseException:
             await self._exit.aclose()
             raise
@@ -124,28 +157,38 @@ class Arena:
     async def __aexit__(self, *_: object) -> None:
         await self._exit.aclose()
 
-    async def _end_workers(self) -> None:
-        for worker in self.workers:
-            await worker.kill()
+    async def _end_processes(self) -> None:
+        for process in (*self.workers, *self.servers):
+            await process.kill()
 
-    # -- workers -------------------------------------------------------------------------------------------------
+    # -- processes -----------------------------------------------------------------------------------------------
 
-    async def replace_workers(self) -> None:
-        """Start workers until there are `WORKERS` again, and wait until they are ready."""
+    async def replace_dead(self) -> None:
+        """Start workers and servers until there are as many as there were, and wait until they are ready."""
         self.workers = [worker for worker in self.workers if worker.alive]
+        self.servers = [server for server in self.servers if server.alive]
         while len(self.workers) < WORKERS:
-            self.workers.append(await self._start_worker())
-        await asyncio.gather(*(worker.until_ready() for worker in self.workers))
+            self.workers.append(WorkerProcess(*await self._start("worker")))
+        while len(self.servers) < self._servers_wanted:
+            port = _free_port()
+            self.servers.append(AgentServer(*await self._start("serve", "--port", str(port)), f"http://127.0.0.1:{port}"))
+        await asyncio.gather(*(process.until_ready() for process in (*self.workers, *self.servers)))
 
-    async def _start_worker(self) -> WorkerProcess:
+    async def _start(self, *command: str) -> tuple[asyncio.subprocess.Process, Path, Network]:
         self._started += 1
-        log = self.folder / f"worker-{self._started}.log"
-        environment = {**os.environ, "DATABASE_URL": self.database.app_url, "REDIS_URL": self.valkey.url, "PYTHONWARNINGS": "default"}
+        log = self.folder / f"{command[0]}-{self._started}.log"
+        network = await Network(self.postgres.folder / ".s.PGSQL.5432", self.valkey.folder / "valkey.sock").__aenter__()
+        environment = {
+            **os.environ,
+            "DATABASE_URL": self.database.app_url.replace("@/", f"@127.0.0.1:{network.postgres.port}/").partition("?")[0],
+            "REDIS_URL": f"redis://127.0.0.1:{network.valkey.port}/0",
+            "PYTHONWARNINGS": "default",
+        }
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "freehold", "worker", cwd=self.folder, env=environment, stdout=out, stderr=out
+                sys.executable, "-m", "freehold", *command, cwd=self.folder, env=environment, stdout=out, stderr=out
             )
-        return WorkerProcess(process, log)
+        return process, log, network
 
     async def holder(self, run_id: UUID) -> WorkerProcess | None:
         """The worker that holds a run now."""
@@ -201,3 +244,9 @@ class Arena:
         self.valkey_losses += 1
         async with redis.asyncio.Redis.from_url(self.valkey.url) as client:
             await client.flushall()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -9,7 +9,10 @@ from itertools import groupby, pairwise
 
 from tests.chaos.history import History, RunRecord, StoredCheckpoint, ThreadRecord
 
-TERMINAL = frozenset({"success", "error", "timeout", "interrupted"})
+#: A run that was taken back.
+GONE = "gone"
+
+TERMINAL = frozenset({"success", "error", "timeout", "interrupted", GONE})
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,16 @@ def check(history: History) -> list[Violation]:
 
 def _unfinished(history: History) -> Iterator[str]:
     for run in history.runs:
-        if run.status not in TERMINAL or run.ended_at is None:
+        if run.status not in TERMINAL or (run.ended_at is None and run.status != GONE):
             yield f"run {run.run_id} is {run.status}"
-        elif run.ended_at - run.free_at > history.recovery_bound:
+        elif run.ended_at is not None and run.ended_at - run.free_at > history.recovery_bound:
             yield f"run {run.run_id} took {run.ended_at - run.free_at:.1f} s after the fault was lifted"
+
+
+def _ended_again(history: History) -> Iterator[str]:
+    for run in history.runs:
+        if run.endings - {(run.status, run.ended_at)}:
+            yield f"run {run.run_id} ended as {run.status}, before that it was seen as {sorted(run.endings)}"
 
 
 def _stored_twice_or_skipped(history: History) -> Iterator[str]:
@@ -73,8 +82,16 @@ def _wrong_result(history: History) -> Iterator[str]:
     for run in history.runs:
         if run.status in TERMINAL and run.status != run.expected_status:
             yield f"run {run.run_id} ended as {run.status} instead of {run.expected_status}: {run.error}"
-        if run.status == "success" and run.values != run.expected:
+        if run.status in {"success", "error"} and run.values != run.expected:
             yield f"run {run.run_id} ended with {run.values!r} instead of {run.expected!r}"
+
+
+def _left_by_taken_back(history: History) -> Iterator[str]:
+    gone = {run.run_id for run in history.runs if run.status == GONE}
+    for thread in history.threads:
+        for checkpoint in thread.checkpoints:
+            if checkpoint.run_id in gone:
+                yield f"checkpoint {checkpoint.checkpoint_id} of run {checkpoint.run_id}"
 
 
 def _stale_thread(history: History) -> Iterator[str]:
@@ -86,7 +103,7 @@ def _stale_thread(history: History) -> Iterator[str]:
 def _overlapping(history: History) -> Iterator[str]:
     by_thread: dict[str, list[RunRecord]] = defaultdict(list)
     for run in history.runs:
-        if run.started_at is not None:
+        if run.started_at is not None and run.status != GONE:
             by_thread[run.thread_id].append(run)
     for runs in by_thread.values():
         runs.sort(key=lambda run: run.started_at or 0.0)
@@ -128,11 +145,13 @@ def _stream_faults(run: RunRecord) -> Iterator[str]:
 
 RULES: dict[str, Callable[[History], Iterator[str]]] = {
     "an accepted run reaches an end in time": _unfinished,
+    "a run that has ended stays as it ended": _ended_again,
     "each superstep is stored once": _stored_twice_or_skipped,
     "the supersteps are those of an undisturbed run": _other_steps,
     "runs of a thread write one after another": _written_in_turns,
     "a checkpoint has one successor": _forked,
     "the final state is that of an undisturbed run": _wrong_result,
+    "a run that was taken back leaves nothing": _left_by_taken_back,
     "a thread shows its last checkpoint": _stale_thread,
     "runs of a thread do not overlap": _overlapping,
     "a failed run says why": _without_reason,

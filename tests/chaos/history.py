@@ -27,7 +27,10 @@ class SeenEvent:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run that was accepted with 2xx. Times are seconds on one clock; `expected` is the undisturbed run's final state."""
+    """One run that was accepted with 2xx. Times are seconds on one clock; `expected` is the undisturbed run's final state.
+
+    A run that was taken back has the status "gone".
+    """
 
     run_id: str
     thread_id: str
@@ -43,6 +46,8 @@ class RunRecord:
     events: tuple[SeenEvent, ...] | None = None
     #: How it ends undisturbed.
     expected_status: str = "success"
+    #: Every end that was seen at any time: status and when.
+    endings: frozenset[tuple[str, float]] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
-from freehold.core.run import Durability, RunRequest
+from freehold.core.run import Durability, MultitaskStrategy, RunRequest
 
 GRAPHS = Path(__file__).parent / "project" / "graphs.py"
+
+
+#: Nodes of the graph "chain".
+CHAIN = ("first", "second", "third", "last")
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,10 @@ class ThreadPlan:
     at_once: bool = True
     #: Seconds all its runs take undisturbed.
     seconds: float = 0.0
+    #: What a run does to those of its thread that have not ended.
+    strategy: MultitaskStrategy = "enqueue"
+    #: Seconds before each run is asked for; none: at once.
+    pauses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,10 @@ def request(durability: Durability = "async", *, seconds: float = 0.4, block_sec
     return RunRequest(config={"configurable": configurable}, durability=durability, **asked)
 
 
+#: Threads of chains whose runs stop each other.
+STOPS: dict[str, MultitaskStrategy] = {"interrupts": "interrupt", "rolls back": "rollback"}
+
+
 def draw(random: Random, graph: str) -> ThreadPlan:
     """A thread with a graph, its durability and pace from the seed."""
     durability = cast(Durability, random.choice(["sync", "async", "async", "exit"]))
@@ -66,13 +78,17 @@ def draw(random: Random, graph: str) -> ThreadPlan:
         return ThreadPlan(graph, (first, resumed), at_once=False, seconds=2 * pace)
     if graph == "blocks":
         return ThreadPlan(graph, (request(durability, seconds=pace, block_seconds=3.0),), seconds=2 * pace + 3)
+    if graph in STOPS:
+        pauses = (0.0, *(random.uniform(0, 3 * pace) for _ in range(random.choice([1, 2]))))
+        runs = (request(durability, seconds=pace),) * len(pauses)
+        return ThreadPlan("chain", runs, seconds=4 * pace * len(pauses), strategy=STOPS[graph], pauses=pauses)
     count = random.choice([1, 1, 2, 3]) if graph == "chain" else 1
     return ThreadPlan(graph, (request(durability, seconds=pace),) * count, seconds=4 * pace * count)
 
 
 def draw_all(random: Random) -> list[ThreadPlan]:
-    """One thread of each kind and a few more, in any order."""
-    kinds = ["chain", "chain", "branches", "branches", "nested", "nested", "asks", "asks", "blocks", "chain", "nested"]
+    """At least one thread of each kind, in any order."""
+    kinds = ["chain", "chain", "branches", "branches", "nested", "nested", "asks", "asks", "blocks", "fails", *STOPS]
     random.shuffle(kinds)
     return [draw(random, graph) for graph in kinds]
 
@@ -95,3 +111,31 @@ async def undisturbed(plan: ThreadPlan) -> Undisturbed:
         last_steps.append((await saver.aget_tuple(root)).metadata["step"])  # type: ignore[union-attr]
     steps = [item.metadata["step"] async for item in saver.alist(root)]
     return Undisturbed(tuple(statuses), tuple(values), tuple(last_steps), tuple(reversed(steps)))
+
+
+def items_left(items: list[str], *, runs: int, complete: int) -> list[str]:
+    """What chains leave on one thread, where all but the last may have been stopped, judged by how far each of them got.
+
+    Args:
+        items: what is there.
+        runs: how many there were at most that left anything.
+        complete: how many there were at least that reached their end.
+
+    Returns:
+        The same where it can be right, otherwise what is wrong.
+    """
+    lengths: list[int] = []
+    for item in items:
+        if item == "in":
+            lengths.append(0)
+        elif lengths:
+            lengths[-1] += 1
+    full = lengths.count(len(CHAIN))
+    if len(lengths) > runs or full < complete or not lengths or lengths[-1] != len(CHAIN):
+        return [f"{complete} to {runs} runs, the last one complete"]
+    expected: list[str] = []
+    for length in lengths:
+        expected.append("in")
+        for name in CHAIN[:length]:
+            expected.append(f"{name} after {len(expected)}")
+    return expected

@@ -36,6 +36,7 @@ def test_a_good_history_has_no_violation() -> None:
 BAD = [
     ("reaches an end", with_run(status="running", ended_at=None)),
     ("reaches an end", with_run(ended_at=99.0)),
+    ("stays as it ended", with_run(endings=frozenset({("error", 1.5), ("success", 2.0)}))),
     ("stored once", with_thread(checkpoints=(*CHECKPOINTS, StoredCheckpoint("4", "3", "r", 2)))),
     ("stored once", with_thread(checkpoints=CHECKPOINTS[:2] + CHECKPOINTS[3:])),
     ("one successor", with_thread(checkpoints=(*CHECKPOINTS, StoredCheckpoint("4", "2", "r", 3)))),
@@ -55,6 +56,9 @@ BAD = [
     ),
     ("undisturbed run", with_run(status="error", error={"message": "gave up"})),
     ("undisturbed", with_run(values={"n": 3})),
+    ("final state", with_run(status="gone")),
+    ("leaves nothing", with_run(status="gone", expected_status="gone", events=None)),
+    ("final state", with_run(status="error", error={"message": "it failed"}, expected_status="error", values={"n": 3})),
     ("last checkpoint", with_thread(values={"n": 1})),
     ("overlap", replace(GOOD, runs=(RUN, replace(RUN, run_id="s", started_at=1.5)))),
     ("says why", with_run(status="error", error=None)),
@@ -69,6 +73,11 @@ BAD = [
 @pytest.mark.parametrize(("promise", "history"), BAD)
 def test_damage_is_found_and_named(promise: str, history: History) -> None:
     assert [violation for violation in check(history) if promise in violation.promise]
+
+
+def test_a_run_that_was_taken_back_with_all_it_left_is_no_violation() -> None:
+    gone = RunRecord("s", "t", "gone", None, 1.0, None, 1.0, None, None, None, "gone")
+    assert check(replace(GOOD, runs=(RUN, gone))) == []
 
 
 def test_every_rule_is_broken_by_some_history_here() -> None:
