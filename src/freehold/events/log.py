@@ -64,6 +64,7 @@ def create_client(url: str) -> redis.Redis:
         url,
         max_connections=4096,
         socket_connect_timeout=5,
+        socket_timeout=5,  # longer than any answer takes; one that waits for events says how long
         health_check_interval=30,
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
         retry_on_error=[RedisConnectionError],

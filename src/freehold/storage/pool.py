@@ -27,6 +27,16 @@ IDLE_IN_TRANSACTION_SECONDS = 10
 #: A connection that lay idle this long is asked whether it still works before it is used.
 IDLE_CHECK_SECONDS = 5.0
 
+#: A network that swallows packets says nothing. Over TCP, a server that acknowledges nothing for about this long is given up, and new
+#: connections are made: without these the kernel would wait for it for a quarter of an hour, and for an answer without any end.
+_GIVE_UP: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
+
 #: What the driver raises when the server went away, as opposed to a mistake in a query.
 CONNECTION_ERRORS = (
     psycopg.OperationalError,
@@ -90,7 +100,7 @@ def _has_spoken(fileno: int) -> bool:
 def connection_options(name: str) -> dict[str, Any]:
     """Keyword arguments every connection of ours is opened with."""
     options = f"-c search_path={SCHEMA},public -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s"
-    return {"autocommit": True, "row_factory": dict_row, "application_name": name, "options": options}
+    return {**_GIVE_UP, "autocommit": True, "row_factory": dict_row, "application_name": name, "options": options}
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 #: A loop that has not turned for this long is reported with its stack.
 STALL_SECONDS = 1.0
 
-#: A server that fell silent is noticed in seconds, before the leases run out.
+#: A server that fell silent is noticed before the leases run out.
 _IMPATIENT: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 3,
@@ -101,7 +101,7 @@ class LeaseKeeper:
                 continue
             try:
                 if connection is None or connection.closed:
-                    connection = psycopg.connect(self._url, **connection_options("freehold-leases"), **_IMPATIENT)
+                    connection = psycopg.connect(self._url, **{**connection_options("freehold-leases"), **_IMPATIENT})
                 self._renew(connection, held)
             except psycopg.Error as error:
                 log.warning("leases could not be renewed, trying again: %s", error, extra={"action": "lease_renew_failed"})
