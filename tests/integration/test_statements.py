@@ -77,16 +77,16 @@ async def sdk(database_url: str, valkey_url: str, counted: Counted, monkeypatch:
             yield client
 
 
-async def test_a_run_costs_eleven_statements_and_six_commits_at_most(sdk: LangGraphClient, counted: Counted) -> None:
-    # Accept, claim, end and a look for the next run take six of the statements and three of the commits; the rest is checkpoints.
+async def test_a_quick_run_costs_eight_statements_and_four_commits_at_most(sdk: LangGraphClient, counted: Counted) -> None:
+    # Three of the commits are: accepted, claimed, and ended together with all its checkpoints. A slow machine may need one more.
     threads = [(await sdk.threads.create())["thread_id"] for _ in range(RUNS + 1)]
     await sdk.runs.wait(threads[0], "turns", input={"steps": []})
     counted.begin()
     for thread_id in threads[1:]:
         await sdk.runs.wait(thread_id, "turns", input={"steps": []})
     sent = counted.statements()
-    assert len(sent) <= 11 * RUNS, Counter(text[:80] for _, text in sent)
-    assert counted.commits() <= 6 * RUNS
+    assert len(sent) <= 8 * RUNS, Counter(text[:80] for _, text in sent)
+    assert counted.commits() <= 4 * RUNS
 
 
 async def test_runs_that_wait_for_their_turn_are_claimed_in_the_commits_that_end_others(sdk: LangGraphClient, counted: Counted) -> None:
@@ -96,7 +96,7 @@ async def test_runs_that_wait_for_their_turn_are_claimed_in_the_commits_that_end
     counted.begin()
     await sdk.runs.join(thread_id, waiting[-1])
     first = 5  # what is left to do of the run they wait for, at most
-    assert counted.commits() <= first + 4 * RUNS  # three checkpoints, and one for the end and the next claim
+    assert counted.commits() <= first + 2 * RUNS  # one for all checkpoints, the end and the next claim, and room for a slow machine
 
 
 async def test_every_statement_of_a_run_is_prepared(sdk: LangGraphClient, counted: Counted) -> None:

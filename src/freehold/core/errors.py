@@ -8,6 +8,7 @@ class is its default message. Only the HTTP edge maps these to status codes and 
     │   └── NotConfigured     something needed was never set
     ├── NotFound              the object does not exist, or belongs to somebody else
     ├── Conflict              the object is in a state that forbids this
+    │   └── CheckpointsMoved  another process stored messages of this thread meanwhile
     ├── InvalidRequest        a request is well-formed but cannot be honoured
     │   └── NotSupported      known to the protocol, refused here by name
     ├── Unauthenticated       no valid credential
@@ -65,6 +66,12 @@ class Conflict(FreeholdError):
     """The object is in a state that forbids this."""
 
     code = "conflict"
+
+
+class CheckpointsMoved(Conflict):
+    """Another process stored messages of this thread meanwhile."""
+
+    code = "checkpoints_moved"
 
 
 class InvalidRequest(FreeholdError):

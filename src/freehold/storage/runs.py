@@ -18,11 +18,12 @@ from psycopg.types.json import Jsonb
 
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
-from freehold.core.errors import Conflict, InvalidRequest, NotFound
+from freehold.core.errors import CheckpointsMoved, Conflict, InvalidRequest, NotFound
 from freehold.core.ids import new_id
 from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
 from freehold.storage import queries
 from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads_within
+from freehold.storage.checkpointer.write import FENCED, TAKEN, Pending
 from freehold.storage.pool import Pool, connection
 from freehold.telemetry.metrics import RUNS
 
@@ -275,6 +276,7 @@ class Runs:
         interrupts: dict[str, Any] | None,
         error: dict[str, Any] | None = None,
         if_expired: bool = False,
+        pending: Pending | None = None,
     ) -> bool:
         """End a run and set its thread, in one transaction with the epoch checked.
 
@@ -285,10 +287,14 @@ class Runs:
             interrupts: anything a graph may hold; None leaves them as they are.
             error: the same; None where there is none.
             if_expired: only where the lease has run out.
+            pending: checkpoints that are stored with it.
+
+        Raises:
+            CheckpointsMoved: the pending ones; the saver's `flush` stores them.
         """
         end = _end(run, status, thread_status, values, interrupts, error, if_expired=if_expired)
         async with connection(self._pool) as conn:
-            return (await _finish(conn, end))[0]
+            return (await _finish(conn, end, pending))[0]
 
     async def finish_and_claim(
         self,
@@ -300,14 +306,15 @@ class Runs:
         values: bytes | None,
         interrupts: dict[str, Any] | None,
         error: dict[str, Any] | None = None,
+        pending: Pending | None = None,
     ) -> tuple[bool, Run | None]:
         """`finish`, and `claim` for the place that becomes free: one round trip and one commit for both."""
         end = _end(run, status, thread_status, values, interrupts, error)
         async with connection(self._pool) as conn:
             try:
-                won, rows = await _finish(conn, end, {**asdict(claimant), "limit": 1})
+                won, rows = await _finish(conn, end, pending, {**asdict(claimant), "limit": 1})
             except psycopg.errors.UniqueViolation:  # as in `claim_several`; it took the end with it
-                return (await _finish(conn, end))[0], None
+                return (await _finish(conn, end, pending))[0], None
         return won, _run(rows[0]) if rows else None
 
     async def release(self, run: Run) -> bool:
@@ -434,18 +441,29 @@ def _end(
     }
 
 
-async def _finish(conn: Connection, end: dict[str, Any], claim: dict[str, Any] | None = None) -> tuple[bool, list[DictRow]]:
-    """End a run and, with `claim`, take the next: whether it ended, and what was claimed.
+async def _finish(
+    conn: Connection, end: dict[str, Any], pending: Pending | None, claim: dict[str, Any] | None = None
+) -> tuple[bool, list[DictRow]]:
+    """Store what is pending of a run, end it and, with `claim`, take the next: whether it ended, and what was claimed.
 
     Statements of a pipeline without BEGIN are one transaction that is committed at its end: one round trip in all, as long as
     no answer is asked for before.
     """
-    async with conn.pipeline():
-        # Threads before runs, as everywhere: two transactions never wait for each other.
-        await conn.execute(SQL["lock_thread_of_run"], end, prepare=True)
-        ended = await conn.execute(SQL["finish"], end, prepare=True)
-        claimed = await conn.execute(SQL["claim"], claim, prepare=True) if claim else None
-    return await ended.fetchone() is not None, await claimed.fetchall() if claimed else []
+    try:
+        async with conn.pipeline():
+            # Threads before runs, as everywhere: two transactions never wait for each other.
+            await conn.execute(SQL["lock_thread_of_run"], end, prepare=True)
+            if pending:
+                await conn.execute(pending.statement, pending.arguments, prepare=True)
+            ended = await conn.execute(SQL["finish"], end, prepare=True)
+            claimed = await conn.execute(SQL["claim"], claim, prepare=True) if claim else None
+        return await ended.fetchone() is not None, await claimed.fetchall() if claimed else []
+    except psycopg.Error as error:
+        if error.sqlstate == FENCED:
+            return False, []
+        if error.sqlstate == TAKEN:
+            raise CheckpointsMoved(str(error).splitlines()[0]) from error
+        raise
 
 
 async def _one(conn: Connection, name: str, arguments: dict[str, Any]) -> DictRow | None:

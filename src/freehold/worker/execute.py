@@ -22,14 +22,14 @@ from langgraph.types import Command, Send, StateSnapshot
 
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
-from freehold.core.errors import FreeholdError, LeaseLost, StorageUnavailable
+from freehold.core.errors import CheckpointsMoved, FreeholdError, LeaseLost, StorageUnavailable
 from freehold.core.ids import assistant_id
 from freehold.core.run import CancelAction, Run, RunStatus
 from freehold.events.log import EventLog
 from freehold.graphs.agents.failures import error_type
 from freehold.graphs.registry import GraphRegistry
 from freehold.storage.assistants import Assistants
-from freehold.storage.checkpointer import PostgresSaver, create_checkpointer
+from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.checkpointer.answers import take_back_used
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Claimant, Runs
@@ -91,6 +91,7 @@ class RunExecution:
         self.observation = Observation(run)
         self._needs = needs
         self._slot = slot
+        self._saver = create_checkpointer(needs.pool, run_id=run.run_id, epoch=run.epoch, deferred=run.request.durability != "sync")
         self._others_may_start = True
         self._control = RunControl()
         self._task: asyncio.Task[Ending] | None = None
@@ -156,23 +157,22 @@ class RunExecution:
         graph_id, defaults = await self._graph_id()
         config = run_config(self.run, graph_id, defaults)
         config["callbacks"] = self.observation.callbacks(graph_id, error_type)
-        saver = create_checkpointer(self._needs.pool, run_id=self.run.run_id, epoch=self.run.epoch)
         limit = asyncio.timeout(self._needs.run_seconds)
         try:
             async with limit, self._needs.graphs.open(graph_id, config, store=self._needs.store, context=self.run.request.context) as bare:
-                graph = bare.copy(update={"checkpointer": saver, "store": self._needs.store or bare.store})
-                values = await self._drive(graph, config, saver, writer)
+                graph = bare.copy(update={"checkpointer": self._saver, "store": self._needs.store or bare.store})
+                values = await self._drive(graph, config, writer)
                 return await self._settle(graph, values)
         except TimeoutError:
             if limit.expired():
                 return await self._cut_off(self._timed_out())
             raise  # the graph's own
 
-    async def _drive(self, graph: AnyGraph, config: RunnableConfig, saver: PostgresSaver, writer: EventWriter) -> Any:
+    async def _drive(self, graph: AnyGraph, config: RunnableConfig, writer: EventWriter) -> Any:
         """Stream the graph to its end and return the last root values."""
         request = self.run.request
         translator = Translator(request.stream_mode)
-        graph_input, resumed = await self._input(config, saver)
+        graph_input, resumed = await self._input(config)
         if resumed and await self._reached_breakpoint(graph):
             return None  # to go on would be to pass it without anybody's leave
         values: Any = None
@@ -208,11 +208,11 @@ class RunExecution:
         assistant = await self._needs.assistants.get(Caller(self.run.organisation, self.run.owner), self.run.assistant_id)
         return assistant.graph_id, assistant.config
 
-    async def _input(self, config: RunnableConfig, saver: PostgresSaver) -> tuple[Any, bool]:
+    async def _input(self, config: RunnableConfig) -> tuple[Any, bool]:
         """What to start with; (None, True) to go on from the last checkpoint, where an earlier attempt of this run wrote it."""
         request = self.run.request
         if self.run.epoch > 1:
-            latest = await saver.aget_tuple({"configurable": {"thread_id": str(self.run.thread_id), "checkpoint_ns": ""}})
+            latest = await self._saver.aget_tuple({"configurable": {"thread_id": str(self.run.thread_id), "checkpoint_ns": ""}})
             if latest and latest.metadata.get("run_id") == str(self.run.run_id):
                 config["configurable"].pop("checkpoint_id", None)
                 log.info("run %s goes on from its last checkpoint", self.run.run_id, extra={"action": "run_resumed"})
@@ -302,6 +302,11 @@ class RunExecution:
                 if asked_before and await self._has_ended(ending):
                     return True  # it was stored, only the answer was lost
                 return await self._finish_once(ending, values)
+            except CheckpointsMoved:
+                await self._saver.flush()
+                return await self._finish_once(ending, values)
+            except LeaseLost:
+                return False
             except StorageUnavailable:
                 if pause is None:
                     raise
@@ -318,6 +323,7 @@ class RunExecution:
             "values": values,
             "interrupts": dict(ending.interrupts or {}),
             "error": ending.error,
+            "pending": await self._saver.pending(),
         }
         if claimant is None:
             return await runs.finish(self.run, ending.status, **left)
@@ -333,17 +339,17 @@ class RunExecution:
 
     async def _after_stop(self, writer: EventWriter) -> None:
         if self._lost:
-            log.warning("run %s is held by another worker now; stopped", self.run.run_id, extra={"action": "lease_lost"})
+            self._say_lost()
         elif self._cancel == "rollback":
             await self._roll_back(writer)
         elif self._cancel:
             await self._end(writer, await self._cut_off(Ending("interrupted", "idle")))
         else:
-            await self._needs.runs.release(self.run)
-            await self._needs.events.wake_workers()
+            await self._give_back_run()
 
     async def _roll_back(self, writer: EventWriter) -> bool:
         """Take the run back where that was asked for and the claim holds."""
+        self._saver.discard()
         if not await self._needs.runs.roll_back(self.run):
             return False
         self.observation.ended("rolled_back")
@@ -353,16 +359,30 @@ class RunExecution:
 
     async def _after_setback(self, error: Exception) -> None:
         if isinstance(error, LeaseLost) or self._lost:
-            log.warning("run %s is held by another worker now; stopped", self.run.run_id, extra={"action": "lease_lost"})
+            self._say_lost()
         elif isinstance(error, GraphDrained):  # a cancellation asked for meanwhile stays on the run and is seen by the next claim
-            await self._needs.runs.release(self.run)
-            await self._needs.events.wake_workers()
+            await self._give_back_run()
         else:
+            self._saver.discard()
             log.error("run %s is tried again: %s", self.run.run_id, logs.told(error), extra={"action": "run_postponed"})
             try:
                 await self._needs.runs.postpone(self.run, POSTPONE_SECONDS)
             except StorageUnavailable:
                 return  # its lease runs out and the reaper returns it
+
+    async def _give_back_run(self) -> None:
+        """Unfinished, with all the steps it took."""
+        try:
+            await self._saver.flush()
+        except LeaseLost:
+            self._say_lost()
+            return
+        await self._needs.runs.release(self.run)
+        await self._needs.events.wake_workers()
+
+    def _say_lost(self) -> None:
+        self._saver.discard()
+        log.warning("run %s is held by another worker now; stopped", self.run.run_id, extra={"action": "lease_lost"})
 
     async def _cut_off(self, ending: Ending) -> Ending:
         """The ending of a run that could not tell what it leaves: it keeps its checkpoints, and the thread shows what they hold."""
@@ -371,7 +391,7 @@ class RunExecution:
             self.observation.graph_is(graph_id)
             config = run_config(self.run, graph_id, defaults)
             async with self._needs.graphs.open(graph_id, config, access="threads.read") as bare:
-                graph = bare.copy(update={"checkpointer": create_checkpointer(self._needs.pool)})
+                graph = bare.copy(update={"checkpointer": self._saver})
                 snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
         except Exception as error:  # noqa: BLE001 - users' graphs raise anything; the run has ended all the same
             log.warning("the state run %s left cannot be read: %s", self.run.run_id, logs.told(error), extra={"action": "state_unread"})

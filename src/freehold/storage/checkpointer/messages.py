@@ -30,8 +30,8 @@ _NO_LIST: list[Any] = []
 class ThreadMessages:
     """Positions of a thread's messages and contents; `next` is the first free one."""
 
-    def __init__(self, following: int = 0) -> None:
-        self.next = following
+    def __init__(self) -> None:
+        self.next = 0
         #: Positions that hold a content, or a message without id.
         self.asides: set[int] = set()
         self._content_at: dict[str | bytes, int] = {}

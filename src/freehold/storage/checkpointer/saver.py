@@ -36,7 +36,7 @@ from freehold.storage.checkpointer.codec import Decoder, Encoder, Fetched, Node,
 from freehold.storage.checkpointer.messages import ThreadMessages
 from freehold.storage.checkpointer.opening import Opening
 from freehold.storage.checkpointer.stock import StockThreads
-from freehold.storage.checkpointer.write import PATIENCE_SECONDS, CheckpointRow, Encoded, GroupWriter, WriteRow
+from freehold.storage.checkpointer.write import PATIENCE_SECONDS, CheckpointRow, Encoded, GroupWriter, Pending, WriteRow
 from freehold.storage.pool import Pool, is_away
 
 #: Threads whose messages a saver remembers.
@@ -68,17 +68,23 @@ SELECT m.position, m.type, m.message
 class PostgresSaver(BaseCheckpointSaver[Any]):
     """A checkpointer over a connection pool that opens its connections with `autocommit=True`.
 
-    With `fence` (run id, epoch) it stores only while that claim is the current one: otherwise LeaseLost is raised. Every
+    With `fence` (run id, epoch) it stores only while that claim is the current one: otherwise LeaseLost is raised. A
+    `deferred` one returns from storing at once, gathers what comes and stores the rest with `flush`, or has it stored in
+    somebody's transaction (`pending`): for whoever sees to that when a run ends. Every
     method raises StorageUnavailable when the database stayed away for `PATIENCE_SECONDS`. `serde` may encrypt: then what
     is not encrypted is refused when read. Use the methods with `a` on the event loop it was made on; those without it
     from other threads, or anywhere when opened with `with PostgresSaver.from_conn_string(url) as saver`.
     """
 
-    def __init__(self, pool: Pool, *, serde: SerializerProtocol | None = None, fence: tuple[UUID, int] | None = None) -> None:
+    def __init__(
+        self, pool: Pool, *, serde: SerializerProtocol | None = None, fence: tuple[UUID, int] | None = None, deferred: bool = False
+    ) -> None:
         super().__init__(serde=serde or _SERDE)
         self._pool = pool
         self._loop = asyncio.get_running_loop()
-        self._writer = GroupWriter(pool, fence, self._renumber)
+        self._writer = GroupWriter(pool, fence, self._renumber, deferred=deferred)
+        #: While a claim holds, nobody else stores or removes messages of its thread.
+        self._alone = fence is not None
         self._known: OrderedDict[str, ThreadMessages] = OrderedDict()
         self._learning: dict[str, asyncio.Future[int]] = {}
         self._stock = StockThreads(pool, self.serde)
@@ -106,17 +112,19 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
 
     async def _get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         thread_id, ns, checkpoint_id = _place(config)
+        await self._writer.settle(thread_id, ns)
         arguments = (thread_id, ns, checkpoint_id) if checkpoint_id else (thread_id, ns)
         which = "AND c.checkpoint_id = %s" if checkpoint_id else "ORDER BY c.checkpoint_id DESC LIMIT 1"
-        where = f"WHERE c.thread_id = %s AND c.checkpoint_ns = %s {which}"
         rows = await self._rows(
-            f"SELECT {_COLUMNS}, (SELECT COALESCE(max(position) + 1, 0) FROM freehold.thread_messages m WHERE m.thread_id = c.thread_id)"  # noqa: S608
-            f" AS following FROM freehold.thread_checkpoints c {_WRITES} {where}",
-            arguments,
+            f"SELECT found.*, following FROM (SELECT COALESCE(max(position) + 1, 0) AS following"  # noqa: S608 - constant parts
+            f" FROM freehold.thread_messages WHERE thread_id = %s) AS thread LEFT JOIN LATERAL ("
+            f"SELECT {_COLUMNS} FROM freehold.thread_checkpoints c {_WRITES}"
+            f" WHERE c.thread_id = %s AND c.checkpoint_ns = %s {which}) AS found ON true",
+            (thread_id, *arguments),
         )
-        if not rows:
+        known = self._know(thread_id, rows[0]["following"])
+        if rows[0]["checkpoint_id"] is None:
             return await self._stock.get_tuple(config)
-        known = self._reset_known(thread_id, rows[0]["following"])
         return (await self._tuples(rows, known))[0]
 
     async def alist(
@@ -127,6 +135,8 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
+        if self._writer.busy:
+            await self._writer.flush()
         conditions, arguments = _conditions(config, filter, before)
         listed, last = 0, None
         while limit is None or listed < limit:
@@ -238,7 +248,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             state = {name: value for name, value in checkpoint.items() if name not in {"id", "channel_values", "pending_sends"}}
             return [(CheckpointRow(key, parent_id, pack({**state, "values": values}), described), encoder.rows)]
 
-        await self._writer.store(thread_id, encode, is_checkpoint=True)
+        await self._writer.store(thread_id, ns, encode, is_checkpoint=True)
         return _config(*key)
 
     async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
@@ -264,7 +274,19 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             return rows
 
         if writes:
-            await self._writer.store(thread_id, encode, is_checkpoint=False)
+            await self._writer.store(thread_id, ns, encode, is_checkpoint=False)
+
+    async def pending(self) -> Pending | None:
+        """What a deferred saver has not stored yet, as a statement for the caller's transaction; see `GroupWriter.pending`."""
+        return await self._writer.pending()
+
+    async def flush(self) -> None:
+        """Store what a deferred saver has gathered. Raises LeaseLost, StorageUnavailable; also for what failed before."""
+        await self._writer.flush()
+
+    def discard(self) -> None:
+        """Forget what a deferred saver has gathered and not stored."""
+        self._writer.discard()
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         """Whole numbers; a thread of the stock saver goes on with its own kind, so that old and new compare."""
@@ -277,12 +299,15 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         if thread_id not in self._known:
             following = await self._following_once(thread_id)
             if thread_id not in self._known:  # another operation of this thread may have been quicker
-                self._reset_known(thread_id, following)
+                self._know(thread_id, following)
         self._known.move_to_end(thread_id)
 
     async def _renumber(self, thread_id: str) -> None:
         """Look again where the thread's messages end, and forget which ones are stored."""
-        self._reset_known(thread_id, await self._following(thread_id))
+        following = await self._following(thread_id)
+        fresh = ThreadMessages()
+        fresh.next = max(following, self._known[thread_id].next)
+        self._known[thread_id] = fresh
 
     async def _following_once(self, thread_id: str) -> int:
         """`_following`, asked once for all operations of the thread that begin together."""
@@ -297,10 +322,13 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         rows = await _patiently(lambda: self._rows(statement, (thread_id,)))
         return int(rows[0]["following"])
 
-    def _reset_known(self, thread_id: str, following: int) -> ThreadMessages:
+    def _know(self, thread_id: str, following: int) -> ThreadMessages:
+        """What is known of a thread whose messages end there; forgotten first, where others may have changed it."""
         before = self._known.get(thread_id)
         # What is still on its way to the database has taken positions already.
-        known = ThreadMessages(max(following, before.next if before else 0))
+        following = max(following, before.next if before else 0)
+        known = before if before and self._alone else ThreadMessages()
+        known.next = following
         self._known[thread_id] = known
         self._known.move_to_end(thread_id)
         while len(self._known) > KNOWN_THREADS and not self._writer.busy:
@@ -395,9 +423,9 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         return asyncio.run_coroutine_threadsafe(consumed(), self._loop).result()
 
 
-def create_checkpointer(pool: Pool, *, run_id: UUID | None = None, epoch: int | None = None) -> PostgresSaver:
-    """The saver for one run (fenced), or for reading and hand-made updates (without run)."""
-    return PostgresSaver(pool, fence=(run_id, epoch) if run_id is not None and epoch is not None else None)
+def create_checkpointer(pool: Pool, *, run_id: UUID | None = None, epoch: int | None = None, deferred: bool = False) -> PostgresSaver:
+    """The saver for one run (fenced, perhaps deferred), or for reading and hand-made updates (without run)."""
+    return PostgresSaver(pool, fence=(run_id, epoch) if run_id is not None and epoch is not None else None, deferred=deferred)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

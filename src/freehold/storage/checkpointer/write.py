@@ -3,6 +3,9 @@
 A superstep makes one call per task and one for the checkpoint that follows. The calls of tasks wait a moment for it; while
 one statement is under way the next ones gather. One statement is one round trip and is never half sent, so that a process
 stopped at any moment holds no lock.
+
+A deferred writer does not keep its callers waiting: it gathers a little longer, and what is left when a run ends is stored
+in the transaction that ends it (`pending`). A run of a few quick steps is one commit.
 """
 
 from __future__ import annotations
@@ -26,12 +29,15 @@ log = logging.getLogger(__name__)
 #: How long the writes of tasks wait for the checkpoint that follows them.
 COMPANY_SECONDS = 0.002
 
+#: How long a deferred writer gathers. Many steps of a graph without a model take less; to one with a model it is nothing.
+GATHER_SECONDS = 0.01
+
 #: How long a write or read waits for a database that went away, e.g. while it restarts.
 PATIENCE_SECONDS = 45.0
 
 #: SQLSTATE that `fence` raises with, and that `expect_stored` raises with.
 FENCED = "FH001"
-_TAKEN = "FH002"
+TAKEN = "FH002"
 
 _MESSAGES: LiteralString = """
 messages AS (
@@ -93,6 +99,7 @@ class Operation:
     """One call of the saver. `encode` gives its rows; it is called again where another process took the message positions."""
 
     thread_id: str
+    ns: str
     encode: Callable[[], Encoded]
     is_checkpoint: bool
     done: asyncio.Future[None]
@@ -102,6 +109,14 @@ class Operation:
         if self.rows is None:
             self.rows = self.encode()
         return self.rows
+
+
+@dataclass(frozen=True)
+class Pending:
+    """One statement for somebody else's transaction. It raises `LeaseLost`'s SQLSTATE `FENCED`, or `TAKEN`: see `GroupWriter.pending`."""
+
+    statement: bytes
+    arguments: dict[str, Any]
 
 
 @dataclass
@@ -121,64 +136,133 @@ class Columns:
 class GroupWriter:
     """Collects operations and stores them in order, several in one commit. One per saver."""
 
-    def __init__(self, pool: Pool, fence: tuple[UUID, int] | None, renumber: Callable[[str], Any]) -> None:
+    def __init__(self, pool: Pool, fence: tuple[UUID, int] | None, renumber: Callable[[str], Any], *, deferred: bool) -> None:
         self._pool = pool
         self._fence = fence
         self._renumber = renumber
+        self._deferred = deferred
         self._waiting: list[Operation] = []
+        self._under_way: list[Operation] = []
+        #: Given out by `pending`; stored by whoever asked for them, or by the next `flush`.
+        self._held: list[Operation] = []
         self._urgent = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
 
-    async def store(self, thread_id: str, encode: Callable[[], Encoded], *, is_checkpoint: bool) -> None:
-        """Store what `encode` gives; returns once it is committed.
+    async def store(self, thread_id: str, ns: str, encode: Callable[[], Encoded], *, is_checkpoint: bool) -> None:
+        """Store what `encode` gives; returns once it is committed, if deferred at once: then the next call or `flush` raises.
 
         Raises:
             LeaseLost: another worker holds the run.
             StorageUnavailable: the database stayed away for `PATIENCE_SECONDS`.
         """
-        operation = Operation(thread_id, encode, is_checkpoint, asyncio.get_running_loop().create_future())
-        if is_checkpoint:
-            operation.encoded()  # now: the state goes on changing
-            self._urgent.set()
+        self._raise_failure()
+        operation = Operation(thread_id, ns, encode, is_checkpoint, asyncio.get_running_loop().create_future())
+        if is_checkpoint:  # now: the state goes on changing
+            self._waiting = self._encoded(self._waiting)
+            operation.encoded()
+            if not self._deferred:
+                self._urgent.set()
         self._waiting.append(operation)
         if self._task is None:
             self._task = asyncio.create_task(self._store_all(), name="checkpoints")
-        # Whoever waits may be cancelled; what was handed over is stored all the same, with the others of its commit.
-        await asyncio.shield(operation.done)
+        if not self._deferred:
+            # Whoever waits may be cancelled; what was handed over is stored all the same, with the others of its commit.
+            await asyncio.shield(operation.done)
 
     @property
     def busy(self) -> bool:
         """Whether something is on its way."""
         return self._task is not None
 
+    async def settle(self, thread_id: str, ns: str) -> None:
+        """Before a thread's namespace is read: store what waits of it. Raises as `store` does."""
+        if any((each.thread_id, each.ns) == (thread_id, ns) for each in (*self._held, *self._waiting, *self._under_way)):
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Store what waits. Raises as `store` does."""
+        self._waiting, self._held = self._held + self._waiting, []
+        while self._waiting or self._task:
+            self._task = self._task or asyncio.create_task(self._store_all(), name="checkpoints")
+            self._urgent.set()
+            await asyncio.wait({self._task})
+        self._raise_failure()
+
+    async def pending(self) -> Pending | None:
+        """What waits, for a transaction of the caller's; it stays with the writer until that has succeeded or `flush` is called.
+
+        None: nothing waits. Where the statement raises `TAKEN`, `flush` does what is to be done.
+        """
+        taken, self._waiting = self._waiting, []
+        self._held += taken
+        while self._task is not None:
+            self._urgent.set()
+            await asyncio.wait({self._task})
+        self._held = self._encoded(self._held)
+        self._raise_failure()
+        return self._statement_of(self._held) if self._held else None
+
+    def discard(self) -> None:
+        """Forget what waits: it is not wanted any more."""
+        self._waiting, self._held = [], []
+
+    def _raise_failure(self) -> None:
+        """A value that cannot be stored is told once: then the run ends with that error, and with what was stored before."""
+        failure = self._failure
+        if failure is None:
+            return
+        if not isinstance(failure, LeaseLost | StorageUnavailable):
+            self._failure = None
+            self.discard()
+        raise failure
+
+    def _encoded(self, operations: list[Operation]) -> list[Operation]:
+        """Those that can be encoded; the others have failed."""
+        encoded = []
+        for operation in operations:
+            try:
+                operation.encoded()
+            except Exception as error:  # noqa: BLE001 - a user's value: whatever it raises is for whoever handed it over
+                self._fail([operation], error)
+            else:
+                encoded.append(operation)
+        return encoded
+
+    def _fail(self, operations: list[Operation], error: Exception) -> None:
+        if self._deferred:
+            self._failure = error
+        for operation in operations:
+            if not operation.done.done():
+                operation.done.set_exception(error)
+                operation.done.exception()  # taken note of, should its caller be gone
+
     async def _store_all(self) -> None:
         try:
             while self._waiting:
-                if not any(operation.is_checkpoint for operation in self._waiting):
-                    await self._wait_for_company()
+                await self._gather()
                 self._urgent.clear()
-                batch, self._waiting = self._waiting, []
-                await self._store_batch(batch)
+                self._under_way, self._waiting = self._waiting, []
+                await self._store_batch(self._under_way)
         finally:
+            self._under_way = []
             self._task = None
 
-    async def _wait_for_company(self) -> None:
+    async def _gather(self) -> None:
         try:
-            async with asyncio.timeout(COMPANY_SECONDS):
+            async with asyncio.timeout(GATHER_SECONDS if self._deferred else COMPANY_SECONDS):
                 await self._urgent.wait()
         except TimeoutError:
             return
 
     async def _store_batch(self, batch: list[Operation]) -> None:
+        batch = self._encoded(batch)
+        if not batch:
+            return
         try:
-            for operation in batch:
-                operation.encoded()
             await self._execute(batch)
         except Exception as error:  # noqa: BLE001 - handed to those who wait for it, whatever it is
-            for operation in batch:
-                if not operation.done.done():
-                    operation.done.set_exception(error)
-                    operation.done.exception()  # taken note of, should its caller be gone
+            self._fail(batch, error)
         else:
             for operation in batch:
                 if not operation.done.done():
@@ -194,7 +278,7 @@ class GroupWriter:
             except psycopg.Error as error:
                 if error.sqlstate == FENCED:
                     raise LeaseLost(str(error).splitlines()[0]) from error
-                if error.sqlstate == _TAKEN:
+                if error.sqlstate == TAKEN:
                     await self._encode_again(batch)
                     continue
                 if not is_away(error):
@@ -207,12 +291,19 @@ class GroupWriter:
             pause = min(pause * 2, 2.0)
 
     async def _encode_again(self, batch: list[Operation]) -> None:
-        for thread_id in {operation.thread_id for operation in batch}:
+        threads = {operation.thread_id for operation in batch}
+        for thread_id in threads:
             await self._renumber(thread_id)
-        for operation in batch:
-            operation.rows = operation.encode()
+        for operation in (*batch, *self._held, *self._waiting):  # what waits may refer to messages of the batch
+            if operation.thread_id in threads and operation.rows is not None:
+                operation.rows = operation.encode()
 
     async def _send(self, batch: list[Operation]) -> None:
+        pending = self._statement_of(batch)
+        async with self._pool.connection() as conn:
+            await conn.execute(pending.statement, pending.arguments, prepare=True, binary=True)
+
+    def _statement_of(self, batch: list[Operation]) -> Pending:
         columns = _columns(batch)
         parts = tuple(columns.has(prefix) for prefix in ("m", "b", "c", "w"))
         arguments: dict[str, Any] = dict(columns.values)
@@ -220,8 +311,7 @@ class GroupWriter:
             arguments["run"], arguments["epoch"] = self._fence
         if parts[0]:
             arguments["expected"] = len(arguments["m_thread"])
-        async with self._pool.connection() as conn:
-            await conn.execute(_statement(parts, self._fence is not None), arguments, prepare=True, binary=True)
+        return Pending(_statement(parts, self._fence is not None), arguments)
 
 
 @cache
