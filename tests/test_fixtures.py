@@ -21,8 +21,8 @@ async def _value(url: str, query: str) -> object:
 
 
 async def test_a_database_has_the_migrated_tables(database_url: str) -> None:
-    assert await _value(database_url, "SELECT count(*) FROM runs") == 0
-    assert await _value(database_url, "SELECT count(*) FROM thread_checkpoints") == 0
+    assert await _value(database_url, "SELECT count(*) FROM freehold.runs") == 0
+    assert await _value(database_url, "SELECT count(*) FROM freehold.thread_checkpoints") == 0
 
 
 async def test_a_database_has_pgvector(database_url: str) -> None:

@@ -20,7 +20,6 @@ import redis.asyncio as redis
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
-from langgraph.store.postgres.aio import AsyncPostgresStore
 
 from freehold.config import env
 from freehold.config.load import Loaded
@@ -42,6 +41,7 @@ from freehold.storage.conversations import Conversations
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.retention import Policy
 from freehold.storage.runs import Runs
+from freehold.storage.store import PostgresStore
 from freehold.storage.threads import Threads
 from freehold.storage.tool_calls import ToolCallLog
 from freehold.telemetry import logs, tracing
@@ -124,7 +124,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
             assistants=shared.assistants,
             events=shared.events,
             graphs=shared.graphs,
-            store=AsyncPostgresStore(shared.pool),
+            store=PostgresStore(shared.pool),
             run_seconds=settings.limits.run_seconds,
         )
         warming = asyncio.create_task(shared.shipped.warm(), name="warm") if shared.shipped else None

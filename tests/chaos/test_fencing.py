@@ -36,7 +36,7 @@ async def put_gate(arena: Arena, *, fenced: bool) -> None:
             row = await (await conn.execute("SELECT pg_get_functiondef('fence(uuid, integer)'::regprocedure) AS definition")).fetchone()
             assert row
             await conn.execute(row["definition"].replace(".fence(", ".proper_fence(", 1).encode())
-        fencing = "PERFORM proper_fence(run, claimed);" if fenced else ""
+        fencing = "PERFORM freehold.proper_fence(run, claimed);" if fenced else ""
         await conn.execute(GATED.format(fencing=fencing, gate=_GATE).encode())
 
 

@@ -72,9 +72,9 @@ async def test_a_conversation_reads_back_as_it_was_and_each_message_is_stored_on
     assert state.values == last
     assert len(last["messages"]) == 60
     # Input messages have no id yet where the input is stored: they stand there beside their final form, with one content.
-    assert await value(pool, "SELECT count(*) FROM thread_messages WHERE length(message) > 900") == 60
-    distinct = "SELECT count(*) FROM (SELECT DISTINCT message FROM thread_messages) AS each"
-    assert await value(pool, distinct) == await value(pool, "SELECT count(*) FROM thread_messages")
+    assert await value(pool, "SELECT count(*) FROM freehold.thread_messages WHERE length(message) > 900") == 60
+    distinct = "SELECT count(*) FROM (SELECT DISTINCT message FROM freehold.thread_messages) AS each"
+    assert await value(pool, distinct) == await value(pool, "SELECT count(*) FROM freehold.thread_messages")
 
 
 def in_dicts(saver: Any) -> Any:
@@ -93,12 +93,12 @@ async def test_messages_given_and_answered_as_dicts_store_their_content_once(poo
         last = await in_dicts(PostgresSaver(pool)).ainvoke({"messages": [given[-1]]}, on("t"))
     graph = in_dicts(PostgresSaver(pool))
     assert (await graph.aget_state(on("t"))).values == last
-    assert await value(pool, "SELECT count(*) FROM thread_messages WHERE length(message) > 900") == 60
-    assert await value(pool, "SELECT count(*) FROM thread_blobs") == 0
+    assert await value(pool, "SELECT count(*) FROM freehold.thread_messages WHERE length(message) > 900") == 60
+    assert await value(pool, "SELECT count(*) FROM freehold.thread_blobs") == 0
     inputs = [s.tasks[0].result async for s in graph.aget_state_history(on("t")) if (s.metadata or {})["source"] == "input"]
     assert inputs[::-1] == [{"messages": [message]} for message in given]
     # A conversation is one range of positions, whatever stands between its messages.
-    sizes = [len(state) for state in await values(pool, "SELECT state FROM thread_checkpoints ORDER BY checkpoint_id")]
+    sizes = [len(state) for state in await values(pool, "SELECT state FROM freehold.thread_checkpoints ORDER BY checkpoint_id")]
     assert max(sizes[-3:]) < max(sizes[3:6]) + 50
     await PostgresSaver(pool).aprune(["t"])
     assert (await in_dicts(PostgresSaver(pool)).aget_state(on("t"))).values == last
@@ -114,7 +114,7 @@ async def test_a_content_of_several_parts_is_stored_once_too(pool: Pool) -> None
     await conversation(PostgresSaver(pool)).ainvoke({"messages": [{"role": "user", "content": content}]}, on("t"))
     state = await conversation(PostgresSaver(pool)).aget_state(on("t"))
     assert state.values["messages"][0].content == content
-    assert await value(pool, "SELECT count(*) FROM thread_messages WHERE length(message) > 9000") == 1
+    assert await value(pool, "SELECT count(*) FROM freehold.thread_messages WHERE length(message) > 9000") == 1
 
 
 async def test_a_content_its_message_no_longer_has_stays_with_the_input_that_had_it(pool: Pool) -> None:
@@ -201,7 +201,7 @@ async def test_parallel_branches_and_large_values_come_back(pool: Pool) -> None:
     state = await graph.compile(checkpointer=PostgresSaver(pool)).aget_state(on("t"))
     assert state.values == {"document": "d" * 100_000, "found": [*"abcdefghz"]}
     # Though the input, the first task's write and three checkpoints have it.
-    assert await value(pool, "SELECT count(*) FROM thread_blobs WHERE length(value) > 90000") == 1
+    assert await value(pool, "SELECT count(*) FROM freehold.thread_blobs WHERE length(value) > 90000") == 1
 
 
 async def test_an_interrupted_thread_is_resumed_by_another_saver(pool: Pool) -> None:
@@ -223,7 +223,7 @@ async def test_a_claim_that_was_lost_stores_nothing(pool: Pool) -> None:
     with pytest.raises(LeaseLost):
         await turn(conversation(saver), "t", 1)
     for table in ("thread_checkpoints", "thread_writes", "thread_messages"):
-        assert await value(pool, f"SELECT count(*) FROM {table}") == 0
+        assert await value(pool, f"SELECT count(*) FROM freehold.{table}") == 0
 
 
 async def test_two_savers_that_store_on_one_thread_at_once_mix_nothing_up(pool: Pool) -> None:
@@ -276,8 +276,8 @@ async def test_with_a_key_no_state_value_is_stored_in_clear(pool: Pool) -> None:
     last = await graph.ainvoke({"messages": [{"role": "user", "content": "canary-question" * 100}]}, on("t"))
     assert (await build(PostgresSaver(pool, serde=serde)).aget_state(on("t"))).values == last
     assert last["secret"] == "canary-value"
-    for table in ("thread_checkpoints", "thread_writes", "thread_messages", "thread_blobs"):
-        rows = f"SELECT count(*) FROM {table} AS t WHERE t::text LIKE '%%canary%%' OR t::text LIKE '%%' || encode('canary', 'hex') || '%%'"
+    for table in ("checkpoints", "writes", "messages", "blobs"):
+        rows = f"SELECT count(*) FROM freehold.thread_{table} AS t WHERE t::text ~ ('canary|' || encode('canary', 'hex'))"
         assert await value(pool, rows) == 0
     await build(PostgresSaver(pool)).ainvoke({"messages": [], "secret": "clear"}, on("clear"))
     with pytest.raises(Incompatible, match="not encrypted"):
@@ -292,8 +292,8 @@ async def test_pruning_keeps_the_newest_state_and_drops_what_only_older_ones_hel
     await PostgresSaver(pool).aprune(["t"])
     state = await conversation(PostgresSaver(pool)).aget_state(on("t"))
     assert state.values["messages"] == last["messages"][8:]
-    assert await value(pool, "SELECT count(*) FROM thread_checkpoints") == 1
-    assert await value(pool, "SELECT count(*) FROM thread_messages WHERE length(message) > 900") == 2
+    assert await value(pool, "SELECT count(*) FROM freehold.thread_checkpoints") == 1
+    assert await value(pool, "SELECT count(*) FROM freehold.thread_messages WHERE length(message) > 900") == 2
     assert len((await turn(conversation(PostgresSaver(pool)), "t", 9))["messages"]) == 4
 
 
@@ -313,7 +313,7 @@ async def test_a_thread_with_a_delta_channel_is_pruned_and_goes_on(pool: Pool) -
         last = await build().ainvoke({"items": [f"i{number}"]}, on("t"))
     await PostgresSaver(pool).aprune(["t"])
     assert (await build().aget_state(on("t"))).values == last
-    assert await value(pool, "SELECT count(*) FROM thread_checkpoints") < 8
+    assert await value(pool, "SELECT count(*) FROM freehold.thread_checkpoints") < 8
     assert (await build().ainvoke({"items": ["more"]}, on("t")))["items"][:16] == last["items"]
 
 

@@ -73,7 +73,7 @@ async def sources(knowledge: Knowledge, caller: Caller = LOCAL) -> list[str]:
 
 async def count(pool: Pool, table: str) -> int:
     async with connection(pool) as conn:
-        row = await (await conn.execute(f"SELECT count(*) AS n FROM {table}")).fetchone()  # type: ignore[arg-type]
+        row = await (await conn.execute(f"SELECT count(*) AS n FROM freehold.{table}")).fetchone()  # type: ignore[arg-type]
     assert row
     return int(row["n"])
 

@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from langgraph.store.postgres.aio import AsyncPostgresStore
 from langgraph.types import Command
 
 from freehold.core.caller import Caller
@@ -26,6 +25,7 @@ from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
+from freehold.storage.store import PostgresStore
 from freehold.storage.threads import Threads
 from freehold.worker.execute import Needs, run_config
 from freehold.worker.main import Worker
@@ -52,7 +52,7 @@ class Bench:
             Assistants(self.pool),
             self.events,
             self.graphs,
-            AsyncPostgresStore(self.pool),
+            PostgresStore(self.pool),
             run_seconds=options.pop("run_seconds", 60),
         )
         settings = {"concurrency": 4, "lease_seconds": 2, "max_attempts": 3, "drain_seconds": 5, **options}

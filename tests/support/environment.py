@@ -13,7 +13,7 @@ _PREFIXES = ("FREEHOLD_", "OPENAI_", "HF_", "LANGSMITH_", "LANGCHAIN_", "LANGGRA
 _NAMES = frozenset({"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"})
 
 #: Where gigabytes lie already; they change how long a test takes, never what it sees.
-_KEPT = frozenset({"FREEHOLD_CACHE", "FREEHOLD_LLAMA_SERVER"})
+_KEPT = frozenset({"FREEHOLD_CACHE", "FREEHOLD_LLAMA_SERVER", "FREEHOLD_TEST_PGBOUNCER"})
 
 
 def clean(environ: MutableMapping[str, str] = os.environ) -> None:

@@ -22,7 +22,7 @@ import psutil
 
 SUPERUSER = "postgres"
 START_SECONDS = 30
-_NOBODY = 65534
+NOBODY = 65534
 
 
 class PostgresServer:
@@ -33,7 +33,7 @@ class PostgresServer:
         self._durable = durable
         #: Server settings that go before ours, e.g. `{"fsync": "on"}` where time is measured.
         self._settings = dict(settings or {})
-        self.folder = _short_folder("fh-pg-")
+        self.folder = short_folder("fh-pg-")
         self._binaries = _readable_install(self.folder) / "bin"
         self._process: subprocess.Popen[bytes] | None = None
         self._data = self.folder / "data"
@@ -41,13 +41,13 @@ class PostgresServer:
     def create(self) -> PostgresServer:
         """Initialise the data folder and start."""
         if os.getuid() == 0:
-            os.chown(self.folder, _NOBODY, _NOBODY)
+            os.chown(self.folder, NOBODY, NOBODY)
         options = ["-A", "scram-sha-256", "--no-sync", "-E", "UTF8", "--locale=C"]
         initdb = [str(self._binaries / "initdb"), "-D", str(self._data), "-U", SUPERUSER, *options]
         password_file = self.folder / "password"
         password_file.write_text("unused-but-needed\n")
         password_file.chmod(0o644)
-        subprocess.run([*_setpriv(*_identity()), *initdb, "--pwfile", str(password_file)], check=True, capture_output=True, cwd=self.folder)
+        subprocess.run([*_setpriv(*identity()), *initdb, "--pwfile", str(password_file)], check=True, capture_output=True, cwd=self.folder)
         hba = self._data / "pg_hba.conf"
         hba.write_text(f"local all {SUPERUSER} trust\nlocal all all scram-sha-256\n")
         self.start()
@@ -70,7 +70,7 @@ class PostgresServer:
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*_with_parent("INT", *_identity()), str(self._binaries / "postgres"), "-D", str(self._data), *flags],
+                [*with_parent("INT", *identity()), str(self._binaries / "postgres"), "-D", str(self._data), *flags],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
@@ -122,7 +122,7 @@ class ValkeyServer:
 
     def __init__(self, *, persistent: bool = False) -> None:
         self._persistent = persistent
-        self.folder = _short_folder("fh-vk-")
+        self.folder = short_folder("fh-vk-")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -149,7 +149,7 @@ class ValkeyServer:
             str(self.folder),
         ]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([*_with_parent("KILL"), _valkey_binary(), *arguments], stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen([*with_parent("KILL"), _valkey_binary(), *arguments], stdout=log, stderr=subprocess.STDOUT)
         self._wait()
         return self
 
@@ -179,7 +179,7 @@ class ValkeyServer:
             time.sleep(0.02)
 
 
-def _short_folder(prefix: str) -> Path:
+def short_folder(prefix: str) -> Path:
     """A private folder whose sockets fit into 107 bytes, however long TMPDIR is."""
     parent = tempfile.gettempdir()
     return Path(tempfile.mkdtemp(prefix=prefix, dir=parent if len(parent) < 60 else "/tmp"))
@@ -207,11 +207,12 @@ def _package(name: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-def _identity() -> tuple[str, ...]:
-    return (f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups") if os.getuid() == 0 else ()
+def identity() -> tuple[str, ...]:
+    """Options of setpriv for the account that servers run as where the test run is root; none elsewhere."""
+    return (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups") if os.getuid() == 0 else ()
 
 
-def _with_parent(last_signal: str, *options: str) -> list[str]:
+def with_parent(last_signal: str, *options: str) -> list[str]:
     """On Linux a killed test run takes its servers with it. One call with the identity: changing it later clears the signal."""
     if sys.platform != "linux" or not shutil.which("setpriv"):
         return _setpriv(*options)

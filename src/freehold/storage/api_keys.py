@@ -46,7 +46,7 @@ class ApiKeys:
         async with connection(self._pool) as conn:
             row = await (
                 await conn.execute(
-                    "INSERT INTO api_keys (key_id, organisation, owner, name, key_hash) VALUES (%s, %s, %s, %s, %s) "
+                    "INSERT INTO freehold.api_keys (key_id, organisation, owner, name, key_hash) VALUES (%s, %s, %s, %s, %s) "
                     "ON CONFLICT (key_hash) DO UPDATE SET name = EXCLUDED.name RETURNING key_id",
                     (new_id(), organisation, owner, name, _hash(key)),
                 )
@@ -59,7 +59,7 @@ class ApiKeys:
         async with connection(self._pool) as conn:
             row = await (
                 await conn.execute(
-                    "SELECT organisation, owner FROM api_keys WHERE key_hash = %s AND revoked_at IS NULL",
+                    "SELECT organisation, owner FROM freehold.api_keys WHERE key_hash = %s AND revoked_at IS NULL",
                     (_hash(key),),
                 )
             ).fetchone()
@@ -70,7 +70,8 @@ class ApiKeys:
         async with connection(self._pool) as conn:
             rows = await (
                 await conn.execute(
-                    "SELECT key_id, organisation, owner, name, created_at, last_used_at, revoked_at FROM api_keys ORDER BY created_at DESC"
+                    "SELECT key_id, organisation, owner, name, created_at, last_used_at, revoked_at"
+                    " FROM freehold.api_keys ORDER BY created_at DESC"
                 )
             ).fetchall()
         return [ApiKey(**row) for row in rows]
@@ -79,7 +80,9 @@ class ApiKeys:
         """End a key at once. Raises NotFound."""
         async with connection(self._pool) as conn:
             row = await (
-                await conn.execute("UPDATE api_keys SET revoked_at = now() WHERE key_id = %s AND revoked_at IS NULL RETURNING 1", (key_id,))
+                await conn.execute(
+                    "UPDATE freehold.api_keys SET revoked_at = now() WHERE key_id = %s AND revoked_at IS NULL RETURNING 1", (key_id,)
+                )
             ).fetchone()
         if row is None:
             raise NotFound(f"no active key {key_id}", hint="`freehold keys list` shows them")

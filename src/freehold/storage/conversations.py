@@ -18,6 +18,7 @@ class Conversations:
         """Keep one turn."""
         async with connection(self._pool) as conn:
             await conn.execute(
-                "INSERT INTO conversations (organisation, owner, thread_id, run_id, message, response) VALUES (%s, %s, %s, %s, %s, %s)",
+                "INSERT INTO freehold.conversations (organisation, owner, thread_id, run_id, message, response)"
+                " VALUES (%s, %s, %s, %s, %s, %s)",
                 (caller.organisation, caller.owner, thread_id, run_id, message.replace("\0", ""), response.replace("\0", "")),
             )

@@ -2,6 +2,9 @@
 
 Two steps: `provision` (roles, database, extension; only where we own the server) and `migrate` (our SQL files, then the
 tables of LangGraph's store, all in schema `freehold`). Both can be repeated and several processes may start them at once.
+
+Migrating takes a session of its own (its lock and its path last longer than a transaction), so not through a connection pooler; there
+it is only looked whether anything is missing.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 
@@ -28,6 +31,8 @@ _LOCK = 0x667265_65686F
 
 #: Below it: a possible index corruption on HNSW vacuum (fixed in 0.8.3) and a planner fix (0.8.4).
 MINIMUM_PGVECTOR = (0, 8, 4)
+
+_DIRECTLY = "set FREEHOLD_MIGRATION_DATABASE_URL to the server itself, with the role that owns the tables"
 
 Connection = AsyncConnection[DictRow]
 
@@ -57,16 +62,40 @@ async def migrate(owner_url: str, *, app_role: str | None = None) -> list[str]:
 
     Raises:
         StorageUnavailable: the server cannot be reached.
-        Incompatible: pgvector is missing or too old, or a migration was changed after it was applied.
+        Incompatible: pgvector is missing or too old, a migration was changed after it was applied, or one is missing and the
+            connection is that of a pooler.
     """
-    async with _connect(owner_url) as conn, _one_at_a_time(conn):
-        await _check_pgvector(conn)
-        await conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)))
-        applied = await _apply_files(conn)
-        await AsyncPostgresStore(conn).setup()
-        if app_role:
-            await _grant_rows(conn, app_role)
+    try:
+        async with _connect(owner_url) as conn, _one_at_a_time(conn):
+            await _check_pgvector(conn)
+            await conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)))
+            applied = await _apply_files(conn)
+            await AsyncPostgresStore(conn).setup()
+            if app_role:
+                await _grant_rows(conn, app_role)
+    except _NoSession as error:
+        await _expect_no_work(owner_url, error)
+        return []
     return applied
+
+
+class _NoSession(Incompatible):
+    """A connection pooler answers, which keeps no session for us."""
+
+
+async def _expect_no_work(url: str, reason: _NoSession) -> None:
+    """Through a pooler: raises Incompatible where anything is left to migrate."""
+    missing = sorted(_migrations())
+    async with _open(url, {}) as conn:
+        row = await (await conn.execute("SELECT to_regclass('freehold.migrations') IS NOT NULL AS found")).fetchone()
+        if row and row["found"]:
+            rows = await (await conn.execute("SELECT name FROM freehold.migrations")).fetchall()
+            missing = sorted(_migrations().keys() - {row["name"] for row in rows})
+    if missing:
+        raise Incompatible(
+            f"this database is not up to date ({', '.join(missing)}), and migrations cannot go through a connection pooler",
+            hint=_DIRECTLY,
+        ) from reason
 
 
 async def _apply_files(conn: Connection) -> list[str]:
@@ -98,10 +127,22 @@ def _migrations() -> dict[str, str]:
 
 @asynccontextmanager
 async def _connect(url: str, *, database: str | None = None) -> AsyncIterator[Connection]:
+    """A session in which tables without a schema are ours. Raises _NoSession where a pooler drops or refuses such a setting."""
+    path = f"{SCHEMA},public"
+    async with _open(make_conninfo(url, dbname=database) if database else url, {"options": f"-c search_path={path}"}) as conn:
+        row = await (await conn.execute("SELECT current_setting('search_path') AS path")).fetchone()
+        if row is None or row["path"] != path:
+            raise _NoSession("a connection pooler answers, which drops the settings of a session", hint=_DIRECTLY)
+        yield conn
+
+
+@asynccontextmanager
+async def _open(url: str, options: Mapping[str, str]) -> AsyncIterator[Connection]:
     try:
-        conninfo = make_conninfo(url, dbname=database) if database else url
-        conn = await AsyncConnection[DictRow].connect(conninfo, **connection_options("freehold-migrate"))
+        conn = await AsyncConnection[DictRow].connect(url, **{**connection_options("freehold-migrate"), **options})
     except psycopg.OperationalError as error:
+        if "unsupported startup parameter" in str(error):
+            raise _NoSession(f"a connection pooler answers: {error}", hint=_DIRECTLY) from error
         raise StorageUnavailable(f"the database cannot be reached: {error}", hint="check DATABASE_URL, or `freehold status`") from error
     async with conn:
         yield conn

@@ -1,16 +1,21 @@
-"""One connection pool per process, opened by the composition root; errors of the driver are translated here."""
+"""One connection pool per process, opened by the composition root; errors of the driver are translated here.
+
+Nothing is set for a session, because a connection pooler in front (PgBouncer in transaction mode) refuses or forgets it: tables are
+written with their schema, and what a transaction needs is set within it.
+"""
 
 from __future__ import annotations
 
 import select
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, LiteralString
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncTransaction
+from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
@@ -52,6 +57,26 @@ def is_away(error: psycopg.Error) -> bool:
     return isinstance(error, CONNECTION_ERRORS) and not (error.sqlstate or "").startswith("54")
 
 
+class Connection(AsyncConnection[DictRow]):
+    """A connection whose transactions end by themselves when this process falls silent in the middle of one."""
+
+    @asynccontextmanager
+    async def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> AsyncIterator[AsyncTransaction]:
+        """As the base class has it; BEGIN and the limit are one round trip."""
+        if self.info.transaction_status != TransactionStatus.IDLE:
+            async with super().transaction(savepoint_name, force_rollback) as savepoint:
+                yield savepoint
+            return
+        async with AsyncExitStack() as stack:
+            async with self.pipeline():  # for as long as it takes to begin; the base class would stay in it
+                begun = await stack.enter_async_context(AsyncTransaction(self, savepoint_name, force_rollback))
+                await self.execute(_LIMIT, prepare=True)
+            yield begun
+
+
+_LIMIT: LiteralString = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
+
+
 def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "freehold") -> Pool:
     """A closed pool; use it as an async context manager. Broken connections are replaced on checkout."""
     return AsyncConnectionPool(
@@ -66,7 +91,7 @@ def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "free
         max_lifetime=3600,
         check=_check,
         reset=_note_use,
-        connection_class=AsyncConnection[DictRow],
+        connection_class=Connection,
         kwargs=connection_options(name),
     )
 
@@ -99,8 +124,7 @@ def _has_spoken(fileno: int) -> bool:
 
 def connection_options(name: str) -> dict[str, Any]:
     """Keyword arguments every connection of ours is opened with."""
-    options = f"-c search_path={SCHEMA},public -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_SECONDS}s"
-    return {**_GIVE_UP, "autocommit": True, "row_factory": dict_row, "application_name": name, "options": options}
+    return {**_GIVE_UP, "autocommit": True, "row_factory": dict_row, "application_name": name}
 
 
 @asynccontextmanager

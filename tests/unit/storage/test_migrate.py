@@ -32,7 +32,7 @@ async def test_ten_servers_that_start_at_once_do_not_disturb_each_other(postgres
     try:
         applied = [names for names in await asyncio.gather(*(start() for _ in range(10))) if names]
         assert applied == [sorted(_migrations())]
-        assert await one(fresh.app_url, "SELECT count(*) FROM runs") == (0,)
+        assert await one(fresh.app_url, "SELECT count(*) FROM freehold.runs") == (0,)
     finally:
         async with await psycopg.AsyncConnection.connect(postgres.url("postgres"), autocommit=True) as admin:
             await admin.execute("DROP DATABASE IF EXISTS ten_at_once WITH (FORCE)")
@@ -40,14 +40,20 @@ async def test_ten_servers_that_start_at_once_do_not_disturb_each_other(postgres
 
 async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(database: Database) -> None:
     async with await psycopg.AsyncConnection.connect(database.owner_url, options="-c search_path=freehold") as conn:
-        await conn.execute("UPDATE migrations SET hash = 'other'")
+        await conn.execute("UPDATE freehold.migrations SET hash = 'other'")
     with pytest.raises(Incompatible, match=r"0001_initial.sql was changed"):
         await migrate(database.owner_url)
 
 
 @pytest.mark.parametrize(
     "statement",
-    ["DROP TABLE runs", "ALTER TABLE runs ADD COLUMN x int", "CREATE TABLE freehold.x ()", "DELETE FROM migrations", "CREATE ROLE x"],
+    [
+        "DROP TABLE freehold.runs",
+        "ALTER TABLE freehold.runs ADD COLUMN x int",
+        "CREATE TABLE freehold.x ()",
+        "DELETE FROM freehold.migrations",
+        "CREATE ROLE x",
+    ],
 )
 async def test_the_applications_role_may_only_work_with_rows(database: Database, statement: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):

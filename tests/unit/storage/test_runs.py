@@ -54,7 +54,7 @@ async def write_transactions(pool: Pool) -> int:
 
 async def expire(pool: Pool, run: Run) -> None:
     async with pool.connection() as conn:
-        await conn.execute("UPDATE runs SET lease_until = now() - interval '1 second' WHERE run_id = %s", (run.run_id,))
+        await conn.execute("UPDATE freehold.runs SET lease_until = now() - interval '1 second' WHERE run_id = %s", (run.run_id,))
 
 
 async def test_what_was_accepted_comes_back_whole(runs: Runs, thread: UUID) -> None:
@@ -254,7 +254,7 @@ async def test_the_next_claim_waits_for_a_checkpoint_that_is_being_written(runs:
     run = await runs.claim("w1", 10)
     assert run
     async with pool.connection() as conn, conn.transaction():
-        await conn.execute("SELECT fence(%s, %s)", (run.run_id, run.epoch))
+        await conn.execute("SELECT freehold.fence(%s, %s)", (run.run_id, run.epoch))
         await expire(pool, run)  # renewing and expiring do not wait for the checkpoint
         assert await runs.reap(3) == ([run.run_id], [])
         assert await runs.claim("w2", 10) is None
@@ -308,10 +308,10 @@ async def test_a_locked_run_is_told_as_held_and_does_not_stop_the_renewal_of_oth
     claimed = [await runs.claim("w", 10) for _ in held]
     arguments = {"lease_seconds": 100, "run_ids": [run.run_id for run in claimed if run], "epochs": [1, 1]}
     async with pool.connection() as locker, locker.transaction(), pool.connection() as conn:
-        await locker.execute("SELECT FROM runs WHERE run_id = %s FOR UPDATE", (held[0].run_id,))
+        await locker.execute("SELECT FROM freehold.runs WHERE run_id = %s FOR UPDATE", (held[0].run_id,))
         rows = await (await conn.execute(queries.load("runs")["renew"], arguments)).fetchall()
         assert {row["run_id"] for row in rows} == {run.run_id for run in held}
-        long = await (await conn.execute("SELECT run_id FROM runs WHERE lease_until > now() + interval '50 s'")).fetchall()
+        long = await (await conn.execute("SELECT run_id FROM freehold.runs WHERE lease_until > now() + interval '50 s'")).fetchall()
         assert [row["run_id"] for row in long] == [held[1].run_id]
 
 

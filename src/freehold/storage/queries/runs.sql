@@ -1,54 +1,54 @@
 -- enqueue: accept a run on an existing thread of the caller; the thread row lock orders runs of one thread
 WITH thread AS (
-  UPDATE threads
+  UPDATE freehold.threads
      SET status = 'busy', updated_at = now(), temporary = false,  -- somebody goes on with it
          metadata = metadata || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text)
    WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
   RETURNING thread_id, metadata
 )
-INSERT INTO runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at)
+INSERT INTO freehold.runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at)
 SELECT %(run_id)s, thread_id, %(assistant_id)s, %(organisation)s, %(owner)s, %(request)s, %(metadata)s, %(multitask_strategy)s,
        now() + make_interval(secs => %(after_seconds)s)
   FROM thread
 RETURNING *
 
 -- make_thread: where it is missing; an id that is taken stays whose it is
-INSERT INTO threads (thread_id, organisation, owner) VALUES (%(thread_id)s, %(organisation)s, %(owner)s)
+INSERT INTO freehold.threads (thread_id, organisation, owner) VALUES (%(thread_id)s, %(organisation)s, %(owner)s)
 ON CONFLICT (thread_id) DO NOTHING
 
 -- enqueue_stateless: accept a run on a thread made for it
 WITH thread AS (
-  INSERT INTO threads (thread_id, organisation, owner, status, temporary, metadata)
+  INSERT INTO freehold.threads (thread_id, organisation, owner, status, temporary, metadata)
   VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy', %(temporary)s,
           jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text))
   RETURNING thread_id
 )
-INSERT INTO runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at)
+INSERT INTO freehold.runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at)
 SELECT %(run_id)s, thread_id, %(assistant_id)s, %(organisation)s, %(owner)s, %(request)s, %(metadata)s, %(multitask_strategy)s,
        now() + make_interval(secs => %(after_seconds)s)
   FROM thread
 RETURNING *
 
 -- lock_thread: hold the caller's thread for the rest of the transaction
-SELECT thread_id FROM threads
+SELECT thread_id FROM freehold.threads
  WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
    FOR NO KEY UPDATE
 
 -- active: runs of a thread that have not ended, oldest first
-SELECT * FROM runs WHERE thread_id = %(thread_id)s AND status IN ('pending', 'running') ORDER BY queue_position
+SELECT * FROM freehold.runs WHERE thread_id = %(thread_id)s AND status IN ('pending', 'running') ORDER BY queue_position
 
 -- get: one run of the caller
-SELECT * FROM runs
+SELECT * FROM freehold.runs
  WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
 
 -- list: runs of a thread of the caller, newest first
-SELECT * FROM runs
+SELECT * FROM freehold.runs
  WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
    AND (%(status)s::text IS NULL OR status = %(status)s)
  ORDER BY queue_position DESC LIMIT %(limit)s OFFSET %(offset)s
 
 -- delete: remove a run that is not active
-DELETE FROM runs
+DELETE FROM freehold.runs
  WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
    AND status NOT IN ('pending', 'running')
 RETURNING run_id
@@ -56,9 +56,9 @@ RETURNING run_id
 -- claim: take the oldest runs that may start now; two workers never get the same one, a thread never has two running
 WITH chosen AS MATERIALIZED (  -- evaluated once, whatever the plan: a lock too many would be a run nobody else can take
   SELECT candidate.run_id
-    FROM runs candidate
+    FROM freehold.runs candidate
    WHERE candidate.status = 'pending' AND candidate.available_at <= now()
-     AND NOT EXISTS (SELECT FROM runs other
+     AND NOT EXISTS (SELECT FROM freehold.runs other
                       WHERE other.thread_id = candidate.thread_id AND other.run_id <> candidate.run_id
                         AND other.status IN ('pending', 'running')
                         AND (other.status = 'running'
@@ -68,7 +68,7 @@ WITH chosen AS MATERIALIZED (  -- evaluated once, whatever the plan: a lock too 
    ORDER BY candidate.queue_position
    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
-UPDATE runs
+UPDATE freehold.runs
    SET status = 'running', epoch = epoch + 1, attempt = attempt + 1, worker = %(worker)s, started_at = now(), updated_at = now(),
        lease_until = now() + make_interval(secs => %(lease_seconds)s)
   FROM chosen
@@ -76,7 +76,7 @@ UPDATE runs
 RETURNING runs.*
 
 -- give_back_lost: runs a worker has claimed without learning of it, because the answer was lost; not counted as attempts
-UPDATE runs
+UPDATE freehold.runs
    SET status = 'pending', attempt = attempt - 1, worker = NULL, lease_until = NULL, updated_at = now()
  WHERE worker = %(worker)s AND status = 'running' AND run_id <> ALL(%(known)s::uuid[])
    AND started_at < now() - make_interval(secs => %(older_than)s)  -- the answer to a newer claim may still be on its way
@@ -85,28 +85,28 @@ RETURNING run_id
 -- renew: extend the leases a worker holds; what comes back is still held, with what was asked of it. A row that another
 -- transaction has locked is skipped and told as held: waiting for it would let all other leases run out.
 WITH held AS (
-  SELECT run_id, cancel FROM runs JOIN unnest(%(run_ids)s::uuid[], %(epochs)s::integer[]) AS mine (held_run, held_epoch)
+  SELECT run_id, cancel FROM freehold.runs JOIN unnest(%(run_ids)s::uuid[], %(epochs)s::integer[]) AS mine (held_run, held_epoch)
       ON run_id = held_run AND epoch = held_epoch AND status = 'running'
 ), renewed AS (
-  UPDATE runs SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
-   WHERE run_id IN (SELECT run_id FROM runs WHERE run_id IN (SELECT run_id FROM held) AND status = 'running'
+  UPDATE freehold.runs SET lease_until = now() + make_interval(secs => %(lease_seconds)s)
+   WHERE run_id IN (SELECT run_id FROM freehold.runs WHERE run_id IN (SELECT run_id FROM held) AND status = 'running'
                        FOR NO KEY UPDATE SKIP LOCKED)
 )
 SELECT run_id, cancel FROM held
 
 -- lock_thread_of_run: hold a thread for the rest of the transaction: threads before runs, so that no two wait for each other
-SELECT FROM threads WHERE thread_id = %(thread_id)s FOR NO KEY UPDATE
+SELECT FROM freehold.threads WHERE thread_id = %(thread_id)s FOR NO KEY UPDATE
 
 -- finish: end a run, with the epoch checked, and set its thread to what the run left
 WITH done AS (
-  UPDATE runs
+  UPDATE freehold.runs
      SET status = %(status)s, error = %(error)s, lease_until = NULL, updated_at = now()
    WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running' AND (NOT %(if_expired)s OR lease_until < now())
      AND cancel IS DISTINCT FROM 'rollback'  -- asked for in the moment it ended: it is taken back all the same
   RETURNING thread_id, run_id
 )
-UPDATE threads
-   SET status = CASE WHEN EXISTS (SELECT FROM runs WHERE runs.thread_id = done.thread_id AND runs.run_id <> done.run_id
+UPDATE freehold.threads
+   SET status = CASE WHEN EXISTS (SELECT FROM freehold.runs WHERE runs.thread_id = done.thread_id AND runs.run_id <> done.run_id
                                      AND runs.status IN ('pending', 'running'))
                      THEN 'busy' ELSE %(thread_status)s END,
        status_at_rest = %(thread_status)s,
@@ -118,79 +118,79 @@ UPDATE threads
 RETURNING done.run_id
 
 -- release: give a run back unfinished (a draining worker); not counted as an attempt
-UPDATE runs
+UPDATE freehold.runs
    SET status = 'pending', attempt = attempt - 1, worker = NULL, lease_until = NULL, updated_at = now()
  WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running'
 RETURNING run_id
 
 -- postpone: give a run back because the database went away under it, to be tried again later; not counted as an attempt
-UPDATE runs
+UPDATE freehold.runs
    SET status = 'pending', attempt = attempt - 1, worker = NULL, lease_until = NULL, updated_at = now(),
        available_at = now() + make_interval(secs => %(seconds)s)
  WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running'
 RETURNING run_id
 
 -- reap: runs whose lease ran out go back to the queue
-UPDATE runs
+UPDATE freehold.runs
    SET status = 'pending', worker = NULL, lease_until = NULL, updated_at = now()
  WHERE status = 'running' AND lease_until < now() AND attempt < %(max_attempts)s
 RETURNING run_id
 
 -- poisoned: runs whose worker died too often, with their graph
-SELECT runs.*, (SELECT graph_id FROM assistants WHERE assistants.assistant_id = runs.assistant_id) AS graph_id
-  FROM runs WHERE status = 'running' AND lease_until < now() AND attempt >= %(max_attempts)s
+SELECT runs.*, (SELECT graph_id FROM freehold.assistants WHERE assistants.assistant_id = runs.assistant_id) AS graph_id
+  FROM freehold.runs WHERE status = 'running' AND lease_until < now() AND attempt >= %(max_attempts)s
 
 -- reap_temporary: threads of stateless runs that ended a while ago
-DELETE FROM threads
- WHERE thread_id IN (SELECT thread_id FROM threads candidate
+DELETE FROM freehold.threads
+ WHERE thread_id IN (SELECT thread_id FROM freehold.threads candidate
                       WHERE temporary AND created_at < now() - make_interval(secs => %(keep_seconds)s)  -- for the index
                         AND updated_at < now() - make_interval(secs => %(keep_seconds)s)
-                        AND NOT EXISTS (SELECT FROM runs WHERE runs.thread_id = candidate.thread_id
+                        AND NOT EXISTS (SELECT FROM freehold.runs WHERE runs.thread_id = candidate.thread_id
                                            AND runs.status IN ('pending', 'running'))
                       LIMIT 500 FOR UPDATE SKIP LOCKED)
 RETURNING thread_id
 
 -- cancel_unstarted: end a run that has not begun; one that has left something is ended by the next worker, which reads it
-UPDATE runs SET status = 'interrupted', updated_at = now()
+UPDATE freehold.runs SET status = 'interrupted', updated_at = now()
  WHERE run_id = %(run_id)s AND status = 'pending' AND epoch = 0
 RETURNING run_id
 
 -- remove_pending: take a run away that nobody holds
-DELETE FROM runs WHERE run_id = %(run_id)s AND status = 'pending' RETURNING run_id
+DELETE FROM freehold.runs WHERE run_id = %(run_id)s AND status = 'pending' RETURNING run_id
 
 -- ask_to_stop: tell the worker that holds a run, or the next one, to stop it; a rollback asked for once stays one
-UPDATE runs
+UPDATE freehold.runs
    SET cancel = CASE WHEN cancel = 'rollback' THEN cancel ELSE %(action)s END,
        available_at = LEAST(available_at, now()), updated_at = now()
  WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
 
 -- settle_thread: a thread without active runs is not busy
-UPDATE threads
+UPDATE freehold.threads
    SET status = status_at_rest, updated_at = now()
  WHERE thread_id = %(thread_id)s AND status = 'busy'
-   AND NOT EXISTS (SELECT FROM runs WHERE runs.thread_id = %(thread_id)s AND runs.status IN ('pending', 'running'))
+   AND NOT EXISTS (SELECT FROM freehold.runs WHERE runs.thread_id = %(thread_id)s AND runs.status IN ('pending', 'running'))
 
 -- rewind_graph: once a run is gone, its thread belongs to the graph of the newest run it still has
-UPDATE threads
+UPDATE freehold.threads
    SET metadata = metadata || jsonb_build_object('graph_id', newest.graph_id, 'assistant_id', newest.assistant_id::text)
-  FROM (SELECT assistants.graph_id, assistants.assistant_id FROM runs JOIN assistants USING (assistant_id)
+  FROM (SELECT assistants.graph_id, assistants.assistant_id FROM freehold.runs JOIN freehold.assistants USING (assistant_id)
          WHERE runs.thread_id = %(thread_id)s ORDER BY runs.queue_position DESC LIMIT 1) newest
  WHERE threads.thread_id = %(thread_id)s
 
 -- remove: take a run away that is to be rolled back, with the epoch checked
-DELETE FROM runs
+DELETE FROM freehold.runs
  WHERE run_id = %(run_id)s AND epoch = %(epoch)s AND status = 'running' AND cancel = 'rollback'
    AND (NOT %(if_expired)s OR lease_until < now())
 RETURNING thread_id
 
 -- progress: where runs stand, for those who wait for them
-SELECT run_id, status, epoch, attempt, error FROM runs WHERE run_id = ANY(%(run_ids)s)
+SELECT run_id, status, epoch, attempt, error FROM freehold.runs WHERE run_id = ANY(%(run_ids)s)
 
 -- queue: how long the queue is, how long its head has waited, and what else is counted for metrics
 SELECT count(*) FILTER (WHERE status = 'pending' AND available_at <= now()) AS depth,
        COALESCE(EXTRACT(epoch FROM now() - min(available_at) FILTER (WHERE status = 'pending' AND available_at <= now())), 0)::float8 AS age,
        count(*) FILTER (WHERE status = 'running') AS running,
        count(DISTINCT thread_id) AS active_threads,
-       pg_total_relation_size('thread_checkpoints') + pg_total_relation_size('thread_writes')
-         + pg_total_relation_size('thread_messages') + pg_total_relation_size('thread_blobs') AS checkpoint_bytes
-  FROM runs WHERE status IN ('pending', 'running')
+       pg_total_relation_size('freehold.thread_checkpoints') + pg_total_relation_size('freehold.thread_writes')
+         + pg_total_relation_size('freehold.thread_messages') + pg_total_relation_size('freehold.thread_blobs') AS checkpoint_bytes
+  FROM freehold.runs WHERE status IN ('pending', 'running')

@@ -1,27 +1,27 @@
 -- create: a thread of the caller; nothing where the id is taken
-INSERT INTO threads (thread_id, organisation, owner, metadata)
+INSERT INTO freehold.threads (thread_id, organisation, owner, metadata)
 VALUES (%(thread_id)s, %(organisation)s, %(owner)s, %(metadata)s)
 ON CONFLICT (thread_id) DO NOTHING
 RETURNING *
 
 -- get: one thread of the caller
-SELECT * FROM threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+SELECT * FROM freehold.threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
 
 -- hold: one thread of the caller, locked: until the transaction ends no run is accepted on it, and none of it ends
-SELECT * FROM threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+SELECT * FROM freehold.threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
    FOR NO KEY UPDATE
 
 -- patch: merge metadata
-UPDATE threads SET metadata = metadata || %(metadata)s, updated_at = now()
+UPDATE freehold.threads SET metadata = metadata || %(metadata)s, updated_at = now()
  WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
 RETURNING *
 
 -- delete: a thread with its runs; checkpoints are removed in the same transaction
-DELETE FROM threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+DELETE FROM freehold.threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
 RETURNING thread_id
 
 -- search: threads of the caller; the sort column is put in from an allow-list
-SELECT *, count(*) OVER () AS total FROM threads
+SELECT *, count(*) OVER () AS total FROM freehold.threads
  WHERE organisation = %(organisation)s AND owner = %(owner)s
    AND (NOT temporary OR status = 'busy')  -- what a stateless run left is on its way out
    AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)
@@ -32,7 +32,7 @@ SELECT *, count(*) OVER () AS total FROM threads
  LIMIT %(limit)s OFFSET %(offset)s
 
 -- set_state: what a state update by hand left
-UPDATE threads
+UPDATE freehold.threads
    SET "values" = %(values)s, interrupts = %(interrupts)s, updated_at = now(), state_updated_at = now(),
        status = %(status)s, status_at_rest = %(status)s, error = NULL
  WHERE thread_id = %(thread_id)s
