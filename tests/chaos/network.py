@@ -30,6 +30,7 @@ class Line:
         self._answers_flowing = asyncio.Event()
         self._answers_flowing.set()
         self._ends: set[asyncio.StreamWriter] = set()
+        self._carrying: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Line:
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0, limit=CHUNK)
@@ -39,8 +40,9 @@ class Line:
         self._server.close()
         self._flowing.set()
         self._answers_flowing.set()
-        self.reset()
-        await asyncio.sleep(0)
+        while self._carrying:
+            self.reset()
+            await asyncio.wait(self._carrying, timeout=0.1)
 
     @property
     def port(self) -> int:
@@ -61,11 +63,15 @@ class Line:
         for end in list(self._ends):
             with suppress(OSError):
                 sock = end.get_extra_info("socket")
-                if sock.family == socket.AF_INET:
+                if sock and sock.family == socket.AF_INET:  # None: closed already
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
             end.transport.abort()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
         self._ends.add(writer)
         try:
             await self._flowing.wait()

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import redis.asyncio as redis
@@ -58,9 +58,20 @@ def stream_key(run_id: UUID) -> str:
     return f"freehold:run:{run_id}"
 
 
+class _Sending:
+    """For a connection class of the client's. Under uvloop, writing to a connection that was reset raises a RuntimeError, which neither
+    the client nor we would take for a server that is away."""
+
+    async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        try:
+            await cast(Any, super()).send_packed_command(*arguments, **options)
+        except RuntimeError as error:
+            raise RedisConnectionError(f"the connection was closed: {error}") from error
+
+
 def create_client(url: str) -> redis.Redis:
     """A client with a bounded pool that reconnects by itself; `unix:///path.sock` or `redis://host:port/db`."""
-    return redis.Redis.from_url(
+    client = redis.Redis.from_url(
         url,
         max_connections=4096,
         socket_connect_timeout=5,
@@ -69,6 +80,9 @@ def create_client(url: str) -> redis.Redis:
         retry=Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
         retry_on_error=[RedisConnectionError],
     )
+    kind = client.connection_pool.connection_class
+    client.connection_pool.connection_class = type(kind.__name__, (_Sending, kind), {})
+    return client
 
 
 class EventLog:
