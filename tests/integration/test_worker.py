@@ -356,3 +356,18 @@ async def test_a_run_that_takes_too_long_ends_as_a_timeout(bench: Bench) -> None
         events = await bench.follow(await bench.accept("steps", {"steps": [], "seconds": 30}))
     assert outcome(events)["status"] == "timeout"
     assert "limits.run_seconds" in outcome(events)["error"]["message"]
+
+
+async def test_a_worker_that_was_given_its_own_run_again_renews_it_and_stops_the_older_execution(bench: Bench, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    async with working(bench.worker(lease_seconds=1)):
+        run = await bench.accept("turns", {"steps": [], "seconds": 2.5, "trace": str(trace)})
+        while not trace.exists():
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(1.5)
+        async with bench.pool.connection() as conn:  # what its reaper does when the machine wakes after a longer sleep
+            await conn.execute("UPDATE freehold.runs SET status = 'pending', worker = NULL, lease_until = NULL")
+        await bench.events.wake_workers()
+        assert outcome(await bench.follow(run))["status"] == "success"
+    assert [line.split()[1] for line in trace.read_text().splitlines()] == ["begin", "end"] * 2
+    assert (await bench.runs.get(ANNA, run.thread_id, run.run_id)).epoch == 2

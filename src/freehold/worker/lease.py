@@ -77,14 +77,19 @@ class LeaseKeeper:
         self._thread.join(timeout=5)
 
     def hold(self, run: Run, *, on_lost: Callable[[], None], on_cancel: Callable[[CancelAction], None]) -> None:
-        """Renew this run's lease from now on."""
+        """Renew this run's lease from now on. Where an older claim of it is held here, that one is told that it is lost."""
         with self._lock:
+            older = self._held.get(run.run_id)
             self._held[run.run_id] = Held(run.run_id, run.epoch, on_lost, on_cancel)
+        if older:  # this process slept longer than the lease, and was given its own run again
+            older.on_lost()
 
     def drop(self, run: Run) -> None:
-        """Stop renewing: the run ended or was given back."""
+        """Stop renewing: the run ended or was given back. A later claim of it stays held."""
         with self._lock:
-            self._held.pop(run.run_id, None)
+            held = self._held.get(run.run_id)
+            if held and held.epoch == run.epoch:
+                del self._held[run.run_id]
 
     def look_now(self) -> None:
         """Renew at once, because somebody announced a cancellation."""
