@@ -31,8 +31,11 @@ async def _kill_again(seed: Seed) -> None:
 
 
 async def _kill_before_the_end(seed: Seed) -> None:
+    """The database may have got to know of the end, and stores it, or has not, and another worker has to come to it."""
     async with seed.held_before_its_end() as worker:
         await seed.hit("kill before the end", worker or seed.random.choice(seed.arena.workers))
+        if seed.random.random() < 0.6:
+            await seed.lose_the_end()
 
 
 async def _pause(seed: Seed) -> None:

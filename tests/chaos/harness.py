@@ -36,8 +36,16 @@ RECOVERY_SECONDS = 15.0
 #: Until a run that was aimed at reaches its end; then the fault comes where the run is.
 AIM_SECONDS = 12.0
 
-Phase = Literal["held nothing", "before the first checkpoint", "in a step", "between the last checkpoint and the end", "unknown"]
+Phase = Literal[
+    "held nothing",
+    "before the first checkpoint",
+    "in a step",
+    "between the last checkpoint and the end",
+    "storing its last checkpoint with its end",
+    "unknown",
+]
 BEFORE_THE_END: Phase = "between the last checkpoint and the end"
+STORING_THE_END: Phase = "storing its last checkpoint with its end"
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,11 @@ class Hit:
     fault: str
     seconds: float
     held: dict[str, Phase]
+
+    @property
+    def at_the_end(self) -> bool:
+        """Whether it came between a last checkpoint and a final status, or where both were on their way."""
+        return bool({BEFORE_THE_END, STORING_THE_END} & set(self.phases))
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -69,6 +82,8 @@ class Seed:
         self.stopped = 0
         #: Seconds the last run took to end after the last fault was lifted.
         self.recovered_in = 0.0
+        #: The backend that holds an end up, and the run whose end it is.
+        self._held_up: tuple[int, UUID] | None = None
         self._began_at = time.time()
         self._first_started: dict[UUID, float] = {}
         self._endings: dict[UUID, set[tuple[str, float]]] = {}
@@ -145,6 +160,11 @@ class Seed:
         }
 
     async def _phase(self, thread: Thread, place: int, run: Run) -> Phase:
+        phase = await self._phase_by_checkpoint(thread, place, run)
+        held_up = self._held_up is not None and self._held_up[1] == run.run_id
+        return STORING_THE_END if held_up and phase != BEFORE_THE_END else phase
+
+    async def _phase_by_checkpoint(self, thread: Thread, place: int, run: Run) -> Phase:
         latest = await self.arena.saver.aget_tuple(thread.config)
         if latest is None or latest.metadata.get("run_id") != str(run.run_id):
             return "before the first checkpoint"
@@ -166,7 +186,18 @@ class Seed:
         thread = active[-1]  # the youngest: it will not end while we take its lock
         async with self.arena.admin() as conn, conn.transaction():
             await conn.execute("SELECT FROM threads WHERE thread_id = %s FOR NO KEY UPDATE", (thread.thread_id,))
-            yield await self._until_someone_waits(conn.info.backend_pid, thread)
+            try:
+                yield await self._until_someone_waits(conn.info.backend_pid, thread)
+            finally:
+                self._held_up = None
+
+    async def lose_the_end(self) -> None:
+        """What was on its way to store the end that is held up is undone, as when the connection had ended a moment before."""
+        if self._held_up:
+            async with self.arena.admin() as conn:
+                await conn.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))", (self._held_up[0],)
+                )
 
     async def _has_ended(self, run: Run) -> bool:
         progress = await self.arena.patiently(partial(self.arena.runs.progress, run.run_id))
@@ -184,6 +215,7 @@ class Seed:
                     if await (await conn.execute(waiting, (locker,))).fetchone():
                         for run in thread.runs:
                             if holder := await self.arena.holder(run.run_id):
+                                self._held_up = (locker, run.run_id)
                                 return holder
                     await asyncio.sleep(0.02)
         return None

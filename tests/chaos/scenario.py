@@ -70,7 +70,7 @@ STOPS: dict[str, MultitaskStrategy] = {"interrupts": "interrupt", "rolls back": 
 
 def draw(random: Random, graph: str) -> ThreadPlan:
     """A thread with a graph, its durability and pace from the seed."""
-    durability = cast(Durability, random.choice(["sync", "async", "async", "exit"]))
+    durability = cast(Durability, random.choice(["sync", "async", "exit"]))
     pace = random.uniform(0.2, 0.8)
     if graph == "asks":
         first = request(durability, seconds=pace)

@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.arena import Arena
 from tests.chaos.checker import check
 from tests.chaos.faults import OF_SERVERS, SCENARIOS, drawn_from, little_chaos
-from tests.chaos.harness import BEFORE_THE_END, Hit, Seed, describe, log_hits, plans
+from tests.chaos.harness import Hit, Seed, describe, log_hits, plans
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ async def play_until(
         assert not broken, "\n".join([describe(seed), *broken])
         kills += [hit for hit in seed.hits if hit.fault.startswith("kill")]
         done, number = done + len(history.runs), number + 1
-    at_the_end = [hit for hit in kills if BEFORE_THE_END in hit.phases]
+    at_the_end = [hit for hit in kills if hit.at_the_end]
     print(f"{scenario}: {done} runs, {len(kills)} kills, {len(at_the_end)} of them between the last checkpoint and the end. {log}")
-    assert len(at_the_end) >= len(kills) / 5
+    assert len(kills) < 5 or len(at_the_end) >= len(kills) / 5
 
 
 async def test_accepted_runs_survive_a_few_seeds_of_chaos(arena: Arena) -> None:
