@@ -136,12 +136,13 @@ class Model:
     # -- workers -------------------------------------------------------------------------------------------------
 
     def claimable(self) -> Iterator[ModelRun]:
-        """In the order of acceptance, one of a thread at a time; one that was delayed before it began holds nobody up."""
+        """In the order of acceptance, one of a thread at a time; one that has begun comes first, one that is delayed before it began
+        holds nobody up."""
         for thread in self.threads.values():
             active = [run for run in self.runs_of(thread) if run.is_active]
             if any(run.status == "running" for run in active):
                 continue
-            in_line = [run for run in active if not run.delayed or run.epoch > 0]
+            in_line = sorted((run for run in active if not run.delayed or run.epoch > 0), key=lambda run: run.epoch == 0)
             if in_line and not in_line[0].delayed:
                 yield in_line[0]
 

@@ -163,6 +163,22 @@ async def test_a_delayed_run_does_not_hold_up_the_thread(runs: Runs, thread: UUI
     assert claimed and claimed.run_id == later.run_id
 
 
+async def test_a_run_that_has_begun_is_not_overtaken_by_one_accepted_earlier_that_falls_due(runs: Runs, pool: Pool, thread: UUID) -> None:
+    delayed = await accept(runs, thread, after_seconds=3600)
+    begun = await accept(runs, thread)
+    claimed = await runs.claim("w1", 10)
+    assert claimed and claimed.run_id == begun.run_id
+    await runs.release(claimed)
+    async with pool.connection() as conn:
+        await conn.execute("UPDATE freehold.runs SET available_at = now() WHERE run_id = %s", (delayed.run_id,))
+    again = await runs.claim("w2", 10)
+    assert again and (again.run_id, again.epoch) == (begun.run_id, 2)
+    assert await runs.claim("w2", 10) is None
+    await runs.finish(again, "success", thread_status="idle", values=b"{}", interrupts={})
+    last = await runs.claim("w2", 10)
+    assert last and last.run_id == delayed.run_id
+
+
 async def test_runs_accepted_together_with_reject_let_exactly_one_through(runs: Runs, thread: UUID) -> None:
     results = await asyncio.gather(*(accept(runs, thread, strategy="reject") for _ in range(6)), return_exceptions=True)
     assert sum(isinstance(result, Run) for result in results) == 1

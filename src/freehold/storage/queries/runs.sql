@@ -62,8 +62,9 @@ WITH chosen AS MATERIALIZED (  -- evaluated once, whatever the plan: a lock too 
                       WHERE other.thread_id = candidate.thread_id AND other.run_id <> candidate.run_id
                         AND other.status IN ('pending', 'running')
                         AND (other.status = 'running'
-                             OR other.queue_position < candidate.queue_position
-                                -- one that was delayed on purpose holds nobody up; one that has begun keeps its place
+                             OR (other.epoch = 0, other.queue_position) < (candidate.epoch = 0, candidate.queue_position)
+                                -- one that was delayed on purpose holds nobody up; one that has begun is the next, whatever was
+                                -- accepted before it: another would start in the middle of it
                                 AND (other.available_at <= now() OR other.epoch > 0)))
    ORDER BY candidate.queue_position
    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
