@@ -80,6 +80,14 @@ class Process:
         await self.process.wait()
         await self.network.__aexit__()
 
+    async def stop(self) -> None:
+        """As a supervisor does; a worker drains."""
+        self.process.terminate()
+        async with asyncio.timeout(30):
+            await self.process.wait()
+        assert self.process.returncode == 0, self.log.read_text()
+        await self.network.__aexit__()
+
     async def is_ready(self) -> bool:
         raise NotImplementedError
 

@@ -53,6 +53,12 @@ async def _pause_before_the_end(seed: Seed) -> None:
     worker.wake()
 
 
+async def _drain(seed: Seed) -> None:
+    worker = seed.random.choice(seed.arena.workers)
+    await seed.note("worker drained", worker)
+    await worker.stop()
+
+
 async def _end_backends(seed: Seed) -> None:
     await seed.arena.end_backends(0.5, seed.random.random)
 
@@ -128,6 +134,7 @@ FAULTS: dict[str, Fault] = {
     "kill before the end": _kill_before_the_end,
     "pause": _pause,
     "pause before the end": _pause_before_the_end,
+    "worker drained": _drain,
     "postgres restarted": lambda seed: seed.arena.restart_postgres(kill=False),
     "postgres killed": lambda seed: seed.arena.restart_postgres(kill=True),
     "backends ended": _end_backends,
@@ -145,7 +152,7 @@ OF_SERVERS: dict[str, Fault] = {"server killed": _kill_server, "server paused": 
 SCENARIOS: dict[str, tuple[str, ...]] = {
     "workers killed": ("kill", "kill before the end"),
     "killed again and again": ("kill again", "kill before the end"),
-    "workers stopped": ("pause", "pause before the end"),
+    "workers stopped": ("pause", "pause before the end", "worker drained"),
     "postgres restarted": ("postgres restarted", "postgres killed"),
     "connections lost": ("backends ended", "connections exhausted", "connections reset"),
     "valkey lost": ("valkey restarted", "valkey killed", "valkey wiped"),

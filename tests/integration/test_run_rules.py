@@ -254,10 +254,9 @@ class RunRules(RuleBasedStateMachine):
 
     @rule(claim=claims)
     def a_step_is_stored(self, claim: Run) -> None:
-        thread = self.model.threads.get(claim.thread_id)
-        before = list(thread.checkpoints)[-1] if thread and thread.checkpoints else None
-        texts = (*(thread.checkpoints[before][1] if thread and before else ()), f"message {len(thread.checkpoints) if thread else 0}")
-        stored = self.answer(self._store(claim, before, texts))
+        before, texts = self._next_step(claim)
+        key = (claim.run_id, claim.epoch)
+        stored = self.answer(self._store(self.savers.get(key) or self._saver(claim), claim, before, texts))
         run = self._held(claim)
         if run is None:
             assert stored == LeaseLost
@@ -265,10 +264,23 @@ class RunRules(RuleBasedStateMachine):
             assert isinstance(stored, str)
             run.thread.checkpoints[stored] = (claim.run_id, texts)
 
-    async def _store(self, claim: Run, parent: str | None, texts: tuple[str, ...]) -> str:
-        key = (claim.run_id, claim.epoch)
-        saver = self.savers.get(key) or create_checkpointer(self.site.pool, run_id=claim.run_id, epoch=claim.epoch)
-        self.savers[key] = saver
+    def _saver(self, claim: Run) -> PostgresSaver:
+        """As a worker keeps it for as long as it has the run."""
+
+        async def create() -> PostgresSaver:
+            return create_checkpointer(self.site.pool, run_id=claim.run_id, epoch=claim.epoch)
+
+        return self.savers.setdefault((claim.run_id, claim.epoch), self.site.do(create()))
+
+    def _next_step(self, claim: Run) -> tuple[str | None, tuple[str, ...]]:
+        """The checkpoint a step of the run follows, and the messages it has then."""
+        thread = self.model.threads.get(claim.thread_id)
+        if not thread or not thread.checkpoints:
+            return None, ("message 0",)
+        before = list(thread.checkpoints)[-1]
+        return before, (*thread.checkpoints[before][1], f"message {len(thread.checkpoints)}")
+
+    async def _store(self, saver: PostgresSaver, claim: Run, parent: str | None, texts: tuple[str, ...]) -> str:
         config: RunnableConfig = {
             "configurable": {"thread_id": str(claim.thread_id), "checkpoint_ns": "", **({"checkpoint_id": parent} if parent else {})},
             "metadata": {"run_id": str(claim.run_id)},
@@ -288,6 +300,28 @@ class RunRules(RuleBasedStateMachine):
     def a_run_ends_and_its_place_is_filled(self, claim: Run, ending: tuple[Any, Any], values: Any, worker: str) -> Any:
         place = Claimant(worker, LONG)
         won, following = self.site.do(self.site.runs.finish_and_claim(claim, ending[0], place, **self._left(ending, values)))
+        assert won == self._end(claim, ending, values)
+        return self._claimed([following] if following else [], worker, 1)
+
+    @rule(target=claims, claim=claims, ending=endings, values=left_values, worker=workers)
+    def a_run_ends_with_its_last_step(self, claim: Run, ending: tuple[Any, Any], values: Any, worker: str) -> Any:
+        """Both in one transaction, as quick runs do."""
+        before, texts = self._next_step(claim)
+
+        async def end() -> tuple[str, bool, Run | None]:
+            saver = create_checkpointer(self.site.pool, run_id=claim.run_id, epoch=claim.epoch, deferred=True)
+            stored = await self._store(saver, claim, before, texts)
+            pending, place = await saver.pending(), Claimant(worker, LONG)
+            won, following = await self.site.runs.finish_and_claim(claim, ending[0], place, **self._left(ending, values), pending=pending)
+            saver.discard()
+            return stored, won, following
+
+        stored, won, following = self.site.do(end())
+        run = self._held(claim)
+        if run is None:
+            assert (won, following) == (False, None)
+            return multiple()
+        run.thread.checkpoints[stored] = (claim.run_id, texts)
         assert won == self._end(claim, ending, values)
         return self._claimed([following] if following else [], worker, 1)
 
