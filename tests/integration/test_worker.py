@@ -295,6 +295,58 @@ async def test_an_answer_is_given_once_although_its_worker_died_before_the_end(b
     assert outcome(events)["values"]["steps"] == ["one", "two"]
 
 
+async def test_an_update_given_with_an_answer_counts_once_although_its_worker_died_before_the_end(bench: Bench) -> None:
+    thread = await bench.threads.create(ANNA)
+    async with working(bench.worker()):
+        await bench.follow(await bench.accept("asks_twice", {"steps": ["in"]}, thread=thread.thread_id))
+    command = {"resume": "one", "update": {"steps": ["update"]}}
+    run = await bench.accept("asks_twice", None, thread=thread.thread_id, command=command)
+    claimed = await bench.runs.claim("about to die", 10)
+    assert claimed
+    saver = create_checkpointer(bench.pool, run_id=claimed.run_id, epoch=claimed.epoch)
+    async with bench.graphs.open("asks_twice", {}) as bare:  # its whole execution, but for the end
+        await bare.copy(update={"checkpointer": saver}).ainvoke(Command(**command), run_config(claimed, "asks_twice", {}))
+    assert await bench.runs.postpone(claimed, 0)
+    async with working(bench.worker()):
+        assert [item["value"] for item in outcome(await bench.follow(run))["interrupts"]] == ["second question"]
+        events = await bench.follow(await bench.accept("asks_twice", None, thread=thread.thread_id, command={"resume": "two"}))
+    assert outcome(events)["values"]["steps"] == ["in", "update", "one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("graph", "command", "steps"),
+    [
+        ("steps", {"update": {"steps": ["update"]}, "goto": "slow"}, ["first", "slow", "last", "update", "slow", "last"]),
+        ("asks_then_sleeps", {"resume": "yes", "update": {"steps": ["update"], "seconds": 0}}, ["update", "yes"]),
+    ],
+    ids=["goto", "answer"],
+)
+async def test_a_command_counts_once_although_its_worker_died_in_its_first_step(
+    bench: Bench, tmp_path: Path, graph: str, command: dict[str, Any], steps: list[str]
+) -> None:
+    thread, trace = await bench.threads.create(ANNA), tmp_path / "trace"
+    async with working(bench.worker()):
+        await bench.follow(await bench.accept(graph, {"steps": [], "trace": str(trace)}, thread=thread.thread_id))
+    before = len(trace.read_text().splitlines()) if trace.exists() else 0
+    run = await bench.accept(graph, None, thread=thread.thread_id, command=command)
+    claimed = await bench.runs.claim("about to die", 10)
+    assert claimed
+    saver = create_checkpointer(bench.pool, run_id=claimed.run_id, epoch=claimed.epoch)
+    async with bench.graphs.open(graph, {}) as bare:
+        slowly = Command(**{**command, "update": {**command["update"], "seconds": 60}})
+        dying = bare.copy(update={"checkpointer": saver}).ainvoke(slowly, run_config(claimed, graph, {}))
+        task = asyncio.create_task(dying)
+        while not trace.exists() or len(trace.read_text().splitlines()) == before:
+            await asyncio.sleep(0.02)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert str(claimed.run_id) in {row["run_id"] for row in await stored_by(bench, thread.thread_id)}
+    assert await bench.runs.postpone(claimed, 0)
+    async with working(bench.worker()):
+        events = await bench.follow(run)
+    assert outcome(events)["values"]["steps"] == steps
+
+
 @pytest.mark.parametrize(("graph", "status"), [("fails", "error"), ("steps", "timeout")])
 async def test_a_thread_shows_what_a_run_that_was_cut_off_has_stored(bench: Bench, graph: str, status: str) -> None:
     thread = await bench.threads.create(ANNA)

@@ -30,7 +30,7 @@ from freehold.graphs.agents.failures import error_type
 from freehold.graphs.registry import GraphRegistry
 from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import create_checkpointer
-from freehold.storage.checkpointer.answers import take_back_used
+from freehold.storage.checkpointer.answers import take_back
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Claimant, Runs
 from freehold.telemetry import logs
@@ -217,23 +217,25 @@ class RunExecution:
                 config["configurable"].pop("checkpoint_id", None)
                 log.info("run %s goes on from its last checkpoint", self.run.run_id, extra={"action": "run_resumed"})
                 return None, True
-            if latest and request.command and request.command.get("resume") is not None and "checkpoint_id" not in config["configurable"]:
-                return await self._unused_answer(latest, request.command), False
+            if request.command is not None:
+                addressed = "checkpoint_id" in config["configurable"]
+                return await self._unused(None if addressed else latest, request.command), False
         return (_command(request.command) if request.command is not None else request.input), False
 
-    async def _unused_answer(self, latest: CheckpointTuple, asked: Mapping[str, Any]) -> Command[Any] | None:
+    async def _unused(self, latest: CheckpointTuple | None, asked: Mapping[str, Any]) -> Command[Any] | None:
         """The command of an earlier attempt without the answers that were used, which their tasks keep; None where none is left."""
-        questions = {task_id: value for task_id, channel, value in latest.pending_writes or () if channel == INTERRUPT}
-        used = await take_back_used(self._needs.pool, self.run.thread_id, self.run.run_id, self.run.epoch, list(questions))
+        answers = asked.get("resume")
+        pending = latest.pending_writes or () if latest and answers is not None else ()
+        questions = {task_id: value for task_id, channel, value in pending if channel == INTERRUPT}
+        used = await take_back(self._needs.pool, self.run.thread_id, self.run.run_id, self.run.epoch, list(questions))
         if not used:
             return _command(asked)
-        answers = asked["resume"]
         named = {interrupt.id for values in questions.values() for interrupt in values}
         if not isinstance(answers, Mapping) or not named.intersection(answers):
             return None
         taken = {interrupt.id for task_id in used for interrupt in questions[task_id]}
         left = {name: answer for name, answer in answers.items() if name not in taken}
-        return _command({**asked, "resume": left}) if left else None
+        return _command({"resume": left}) if left else None  # the update is stored
 
     async def _reached_breakpoint(self, graph: AnyGraph) -> bool:
         """Whether the attempt before this one had come to a node of interrupt_before, or just left one of interrupt_after."""

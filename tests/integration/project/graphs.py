@@ -93,7 +93,7 @@ async def ask_twice(state: State) -> State:
 async def ask_then_sleep(state: State) -> State:
     answer = interrupt("how long?")
     _mark(state, "ask_then_sleep")
-    await asyncio.sleep(60)
+    await asyncio.sleep(state.get("seconds", 60))
     return {"steps": [answer]}
 
 

@@ -1,7 +1,8 @@
-"""Answers a run has used already. One that began with `Command(resume=...)` and whose worker died is begun with it again; a node
-that had taken the answer and asked its next question must not take the first answer for the second one.
+"""What became of the command of a run whose worker died. The next attempt may have to give it again, and none of it may count twice.
 
-A run has used the answer to a task's question when the task, or the subgraph it stands for, has stored anything for that run.
+LangGraph stores a command at once, beside the checkpoint before the run: an update given again would be added to the one that is
+there. And a node that had taken the answer and asked its next question must not take the first answer for the second one. A run
+has used the answer to a task's question when the task, or the subgraph it stands for, has stored anything for that run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from freehold.core.errors import LeaseLost
 from freehold.storage.checkpointer.write import FENCED
 from freehold.storage.pool import Pool, connection
 
-#: LangGraph keeps an answer that names no question as a write of this task, until it is taken.
+#: LangGraph keeps a command as writes of this task: its update, where it goes, and an answer that names no question, until it is taken.
 _NO_TASK = "00000000-0000-0000-0000-000000000000"
 
 _USED = """
@@ -30,12 +31,14 @@ SELECT DISTINCT task FROM unnest(%(tasks)s::text[]) AS task
 
 _FORGET = """
 DELETE FROM freehold.thread_writes
- WHERE thread_id = %(thread)s AND checkpoint_ns = '' AND task_id = %(no_task)s AND idx = %(idx)s AND run_id = %(run)s
+ WHERE thread_id = %(thread)s AND checkpoint_ns = '' AND task_id = %(no_task)s AND run_id = %(run)s AND (idx = %(answer)s OR %(all)s)
 """
 
 
-async def take_back_used(pool: Pool, thread_id: UUID, run_id: UUID, epoch: int, asking: Sequence[str]) -> frozenset[str]:
-    """Which of the tasks that ask have used the run's answer; where any has, an answer that names no question is forgotten.
+async def take_back(pool: Pool, thread_id: UUID, run_id: UUID, epoch: int, asking: Sequence[str]) -> frozenset[str]:
+    """Forget what is stored of the run's command and has to be given again. Returns which of the tasks that ask have used its answer.
+
+    Where none has, that is all of it. Where any has, only an answer that names no question: the update stands.
 
     Args:
         epoch: the claim that asks.
@@ -53,6 +56,6 @@ async def take_back_used(pool: Pool, thread_id: UUID, run_id: UUID, epoch: int, 
                 raise
             raise LeaseLost(str(error).splitlines()[0]) from error
         rows = await (await conn.execute(_USED, {"tasks": list(asking), "thread": thread, "run": run})).fetchall()
-        if rows:
-            await conn.execute(_FORGET, {"thread": thread, "run": run, "no_task": _NO_TASK, "idx": WRITES_IDX_MAP["__resume__"]})
+        given = {"thread": thread, "run": run, "no_task": _NO_TASK, "answer": WRITES_IDX_MAP["__resume__"], "all": not rows}
+        await conn.execute(_FORGET, given)
     return frozenset(row["task"] for row in rows)
