@@ -12,7 +12,7 @@ from freehold.core.caller import Caller
 from freehold.core.errors import LeaseLost
 from freehold.core.run import Run, RunRequest
 from freehold.storage.checkpointer import create_checkpointer
-from freehold.storage.checkpointer.answers import take_back_used
+from freehold.storage.checkpointer.answers import take_back
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
 
@@ -27,7 +27,7 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 async def answering(pool: Pool) -> Run:
-    """A run that has been claimed and has stored its answer "yes" on a checkpoint where two tasks ask."""
+    """A run that has been claimed and has stored its answer "yes" and an update on a checkpoint where two tasks ask."""
     runs = Runs(pool)
     await runs.accept(ANNA, Target(UUID(int=1), "agent"), RunRequest())
     run = await runs.claim("w", 10)
@@ -39,34 +39,35 @@ async def answering(pool: Pool) -> Run:
     config = {**where, "metadata": {"run_id": str(run.run_id)}}
     for task in ("a", "b"):
         await create_checkpointer(pool).aput_writes(where, [("__interrupt__", [])], task)
-    await saver.aput_writes(config, [("__resume__", "yes")], NO_TASK)
+    await saver.aput_writes(config, [("steps", "update"), ("__resume__", "yes")], NO_TASK)
     return run
 
 
-async def kept_answers(pool: Pool, run: Run) -> int:
+async def kept(pool: Pool, run: Run) -> list[str]:
+    """Channels of what is kept of the command."""
     found = await create_checkpointer(pool).aget_tuple({"configurable": {"thread_id": str(run.thread_id)}})
     assert found
-    return sum(task == NO_TASK for task, *_ in found.pending_writes or ())
+    return sorted(channel for task, channel, _ in found.pending_writes or () if task == NO_TASK)
 
 
-async def test_an_answer_nobody_has_used_stays(pool: Pool) -> None:
+async def test_a_command_whose_answer_nobody_has_used_is_forgotten_whole(pool: Pool) -> None:
     run = await answering(pool)
-    assert await take_back_used(pool, run.thread_id, run.run_id, run.epoch, ["a", "b"]) == frozenset()
-    assert await kept_answers(pool, run) == 1
+    assert await take_back(pool, run.thread_id, run.run_id, run.epoch, ["a", "b"]) == frozenset()
+    assert await kept(pool, run) == []
 
 
-async def test_an_answer_is_forgotten_once_a_task_has_stored_what_came_of_it(pool: Pool) -> None:
+async def test_an_answer_is_forgotten_once_a_task_has_stored_what_came_of_it_and_the_update_stays(pool: Pool) -> None:
     run = await answering(pool)
     found = await create_checkpointer(pool).aget_tuple({"configurable": {"thread_id": str(run.thread_id)}})
     assert found
     config = {**found.config, "metadata": {"run_id": str(run.run_id)}}
     await create_checkpointer(pool, run_id=run.run_id, epoch=run.epoch).aput_writes(config, [("__resume__", ["yes"])], "a")
-    assert await take_back_used(pool, run.thread_id, run.run_id, run.epoch, ["a", "b"]) == {"a"}
-    assert await kept_answers(pool, run) == 0
+    assert await take_back(pool, run.thread_id, run.run_id, run.epoch, ["a", "b"]) == {"a"}
+    assert await kept(pool, run) == ["steps"]
 
 
 async def test_a_worker_that_lost_the_run_changes_nothing(pool: Pool) -> None:
     run = await answering(pool)
     with pytest.raises(LeaseLost):
-        await take_back_used(pool, run.thread_id, run.run_id, run.epoch + 1, ["a", "b"])
-    assert await kept_answers(pool, run) == 1
+        await take_back(pool, run.thread_id, run.run_id, run.epoch + 1, ["a", "b"])
+    assert await kept(pool, run) == ["__resume__", "steps"]
