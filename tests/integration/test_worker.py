@@ -27,6 +27,7 @@ from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
 from freehold.storage.store import PostgresStore
 from freehold.storage.threads import Threads
+from freehold.worker import execute
 from freehold.worker.execute import Needs, run_config
 from freehold.worker.main import Worker
 
@@ -160,6 +161,20 @@ async def test_a_cancelled_run_stops_and_keeps_its_checkpoints(bench: Bench) -> 
     assert outcome(events)["status"] == "interrupted"
     assert outcome(events)["values"]["steps"] == ["first"]
     assert (await bench.threads.get(ANNA, thread.thread_id)).status == "interrupted"
+
+
+async def test_a_graph_that_goes_on_after_it_was_stopped_is_stopped_again(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "CLEANUP_SECONDS", 0.5)
+    thread, trace = await bench.threads.create(ANNA), tmp_path / "trace"
+    async with working(bench.worker(lease_seconds=1)):
+        run = await bench.accept("shrugs", {"steps": [], "trace": str(trace)}, thread=thread.thread_id)
+        while not trace.exists():
+            await asyncio.sleep(0.02)
+        await bench.runs.cancel(ANNA, thread.thread_id, run.run_id, "interrupt")
+        await bench.events.announce_cancel(run.run_id)
+        assert outcome(await bench.follow(run))["status"] == "interrupted"
 
 
 async def test_a_rolled_back_run_leaves_nothing(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -44,6 +45,9 @@ AnyGraph = Pregel[Any, Any, Any, Any]
 
 #: Seconds until a run whose database went away is tried again.
 POSTPONE_SECONDS = 2.0
+
+#: A graph that is stopped has this long to clean up. One that goes on after that is stopped again, as often as it takes.
+CLEANUP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -96,12 +100,13 @@ class RunExecution:
         self._control = RunControl()
         self._task: asyncio.Task[Ending] | None = None
         self._cancel: CancelAction | None = None
+        self._stopped_at = 0.0
         self._lost = False
         self._give_back = False
 
     def cancel(self, action: CancelAction) -> None:
-        """A user wants it to stop."""
-        if self._cancel is None:
+        """A user wants it to stop. Called again with each renewal of the lease, for as long as it has not ended."""
+        if self._cancel is None or time.monotonic() >= self._stopped_at + CLEANUP_SECONDS:
             self._cancel = action
             self._stop()
 
@@ -121,6 +126,7 @@ class RunExecution:
         self._stop()
 
     def _stop(self) -> None:
+        self._stopped_at = time.monotonic()
         if self._task is not None:
             self._task.cancel()
 

@@ -76,6 +76,16 @@ async def sulk(state: State) -> State:
     return {}
 
 
+async def shrug(state: State) -> State:
+    """Does not hear the first time that it is stopped."""
+    _mark(state, "shrug")
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        await asyncio.sleep(60)
+    return {}
+
+
 async def last(state: State) -> State:
     _mark(state, "last")
     return {"steps": ["last"]}
@@ -162,6 +172,7 @@ def _chain(*nodes):
 steps = _chain(first, slow, last).compile()
 turns = _chain(turn).compile()
 sulks = _chain(sulk).compile()
+shrugs = _chain(shrug).compile()
 ticks = _chain(first, ticking, last).compile()
 blocks = _chain(first, blocking, last).compile()
 remembers = _chain(remember).compile()
