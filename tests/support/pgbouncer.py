@@ -105,8 +105,9 @@ def _build(target: Path) -> None:
         options = (f"Dir::Etc::sourcelist={folder}/sources.list", "Dir::Etc::sourceparts=/dev/null")
         own = (*options, f"Dir::State::lists={folder}/lists", f"Dir::Cache={folder}/cache", "APT::Sandbox::User=root")
         apart = [part for option in own for part in ("-o", option)]
-        _run("apt-get", "update", "-qq", folder=folder)
-        _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *_BUILD_PACKAGES, folder=folder)
+        if missing := [package for package in _BUILD_PACKAGES if not _is_installed(package)]:
+            _run("apt-get", "update", "-qq", folder=folder)
+            _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "--no-upgrade", *missing, folder=folder)
         _run("apt-get", *apart, "update", "-qq", folder=folder)
         _run("apt-get", *apart, "source", "--download-only", "-qq", "pgbouncer", folder=folder)
         (description,) = folder.glob("pgbouncer_*.dsc")
@@ -117,6 +118,11 @@ def _build(target: Path) -> None:
         finished = target.with_name(f"pgbouncer.{os.getpid()}")
         shutil.copy(folder / "source" / "pgbouncer", finished)
         finished.replace(target)
+
+
+def _is_installed(package: str) -> bool:
+    said = subprocess.run(["dpkg-query", "-W", "-f", "${Status}", package], capture_output=True, text=True, check=False).stdout
+    return said.endswith(" installed")
 
 
 def _mirror() -> str:

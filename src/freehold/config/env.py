@@ -25,7 +25,11 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("FREEHOLD_CACHE", "Folder for models and built engines (default: the user's cache folder)."),
     Variable("FREEHOLD_CONFIG", "Path of freehold.toml (default: freehold.toml in the working directory, where there is one)."),
     Variable("DATABASE_URL", "PostgreSQL of your own; replaces the embedded one.", secret=True),
-    Variable("FREEHOLD_MIGRATION_DATABASE_URL", "Role that owns the tables and migrates them (default: DATABASE_URL).", secret=True),
+    Variable(
+        "FREEHOLD_MIGRATION_DATABASE_URL",
+        "Role that owns the tables and migrates them, never through a connection pooler (default: DATABASE_URL).",
+        secret=True,
+    ),
     Variable("FREEHOLD_PROVISION_DATABASE_URL", "Superuser of a server of our own: creates roles, database and extension.", secret=True),
     Variable("FREEHOLD_READER_DATABASE_URL", "Read-only role that the query_database tool connects as.", secret=True),
     Variable("REDIS_URL", "Redis or Valkey of your own; replaces the embedded one.", secret=True),

@@ -62,7 +62,8 @@ class Connection(AsyncConnection[DictRow]):
 
     @asynccontextmanager
     async def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> AsyncIterator[AsyncTransaction]:
-        """As the base class has it; BEGIN and the limit are one round trip."""
+        """As the base class has it; BEGIN and the limit are one round trip. The limit counts from the first statement on: before it,
+        nothing is locked."""
         if self.info.transaction_status != TransactionStatus.IDLE:
             async with super().transaction(savepoint_name, force_rollback) as savepoint:
                 yield savepoint

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import psycopg
 import pytest
 from tests.conftest import Database
 
+from freehold.core.errors import StorageUnavailable
 from freehold.storage import pool as module
 from freehold.storage.pool import Pool, connection, create_pool
 
@@ -46,3 +49,53 @@ async def test_only_a_connection_that_lay_idle_is_asked_whether_it_works(databas
         monkeypatch.setattr(module, "IDLE_CHECK_SECONDS", 0)
         assert await backend(pool) == first
         assert asked == [first]
+
+
+async def setting(conn: psycopg.AsyncConnection[dict[str, object]], name: str) -> object:
+    row = await (await conn.execute("SELECT current_setting(%s) AS value", (name,))).fetchone()
+    assert row
+    return row["value"]
+
+
+async def test_a_session_is_left_as_the_role_has_it(database: Database) -> None:
+    async with create_pool(database.app_url, max_size=1) as pool, connection(pool) as conn:
+        assert await setting(conn, "search_path") == '"$user", public'
+        assert await setting(conn, "idle_in_transaction_session_timeout") == "0"
+
+
+async def test_a_transaction_is_ended_by_the_server_when_its_process_falls_silent(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LIMIT", "SET LOCAL idle_in_transaction_session_timeout = '100ms'")
+    async with create_pool(database.app_url, max_size=1) as pool:
+        with pytest.raises(StorageUnavailable):
+            async with connection(pool) as conn, conn.transaction():
+                await conn.execute("SELECT FROM freehold.upkeep FOR UPDATE")
+                while not await ended(database, conn.info.backend_pid):
+                    await asyncio.sleep(0.05)
+                await conn.execute("SELECT 1")
+
+
+async def ended(database: Database, pid: int) -> bool:
+    async with await psycopg.AsyncConnection.connect(database.superuser_url) as admin:
+        return await (await admin.execute("SELECT FROM pg_stat_activity WHERE pid = %s", (pid,))).fetchone() is None
+
+
+async def test_a_transaction_keeps_all_or_nothing_and_savepoints_work_within(database: Database) -> None:
+    async with create_pool(database.app_url, max_size=1) as pool, connection(pool) as conn:
+        store = "INSERT INTO freehold.store (prefix, key, value) VALUES ('t', %s, '{}')"
+        with pytest.raises(ZeroDivisionError):
+            async with conn.transaction():
+                await conn.execute(store, ("lost",))
+                raise ZeroDivisionError
+        async with conn.transaction():
+            await conn.execute(store, ("kept",))
+            async with conn.transaction() as savepoint:
+                await conn.execute(store, ("undone",))
+                raise psycopg.Rollback(savepoint)
+            assert await setting(conn, "idle_in_transaction_session_timeout") == "10s"
+        async with conn.transaction() as whole:
+            await conn.execute(store, ("undone too",))
+            raise psycopg.Rollback(whole)
+        rows = await (await conn.execute("SELECT key FROM freehold.store")).fetchall()
+        assert rows == [{"key": "kept"}]
