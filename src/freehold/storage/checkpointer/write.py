@@ -204,7 +204,9 @@ class GroupWriter:
         return self._statement_of(self._held) if self._held else None
 
     def discard(self) -> None:
-        """Forget what waits: it is not wanted any more."""
+        """Forget what waits: it is not wanted any more. Whoever waits for it is cancelled."""
+        for operation in (*self._waiting, *self._held):
+            operation.done.cancel()
         self._waiting, self._held = [], []
 
     def _raise_failure(self) -> None:
