@@ -177,6 +177,18 @@ async def test_a_graph_that_goes_on_after_it_was_stopped_is_stopped_again(
         assert outcome(await bench.follow(run))["status"] == "interrupted"
 
 
+async def test_more_threads_of_stateless_runs_than_go_at_a_time_are_removed_without_waiting_for_the_next_sweep(bench: Bench) -> None:
+    async with bench.pool.connection() as conn:
+        await conn.execute(
+            "INSERT INTO freehold.threads (thread_id, organisation, owner, temporary, created_at, updated_at)"
+            " SELECT gen_random_uuid(), 'acme', 'anna', true, now() - interval '1 h', now() - interval '1 h' FROM generate_series(1, 2600)"
+        )
+        async with working(bench.worker(lease_seconds=4)):  # a sweep takes 20 s
+            async with asyncio.timeout(15):
+                while (await (await conn.execute("SELECT FROM freehold.threads LIMIT 1")).fetchone()) is not None:
+                    await asyncio.sleep(0.1)
+
+
 async def test_a_rolled_back_run_leaves_nothing(bench: Bench) -> None:
     thread = await bench.threads.create(ANNA)
     async with working(bench.worker()):

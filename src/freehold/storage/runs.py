@@ -34,6 +34,9 @@ Connection = AsyncConnection[DictRow]
 #: How often a claim is tried again at once where another worker was a moment faster.
 CLAIM_ATTEMPTS = 3
 
+#: Threads of stateless runs that are removed in one transaction.
+TEMPORARY_AT_ONCE = 500
+
 
 @dataclass(frozen=True)
 class Target:
@@ -368,9 +371,11 @@ class Runs:
         return await self.finish(run, "error", thread_status="error", values=None, interrupts=None, error=error, if_expired=True)
 
     async def reap_temporary(self, keep_seconds: float) -> int:
-        """Remove threads of stateless runs that ended `keep_seconds` ago, with their checkpoints."""
+        """Remove threads of stateless runs that ended `keep_seconds` ago, with their checkpoints; at most `TEMPORARY_AT_ONCE`."""
         async with connection(self._pool) as conn, conn.transaction():
-            gone = [row["thread_id"] for row in await _all(conn, "reap_temporary", {"keep_seconds": keep_seconds})]
+            gone = [
+                row["thread_id"] for row in await _all(conn, "reap_temporary", {"keep_seconds": keep_seconds, "limit": TEMPORARY_AT_ONCE})
+            ]
             await delete_threads_within(conn, [str(thread_id) for thread_id in gone])
         return len(gone)
 

@@ -21,7 +21,7 @@ from freehold.core.errors import StorageUnavailable
 from freehold.core.run import Run
 from freehold.events.log import CANCEL, WAKE
 from freehold.storage.retention import Policy, Retention
-from freehold.storage.runs import Claimant
+from freehold.storage.runs import TEMPORARY_AT_ONCE, Claimant
 from freehold.telemetry import logs
 from freehold.worker.execute import Needs, RunExecution
 from freehold.worker.lease import LeaseKeeper
@@ -39,6 +39,10 @@ ABANDON_SECONDS = 5.0
 
 #: Threads of stateless runs are kept this long after their end, for clients that rejoin.
 KEEP_TEMPORARY_SECONDS = 600.0
+
+#: They are removed every so many looks for dead workers; with the next look already, while there are more than go at a time.
+TEMPORARY_SWEEP = 20
+TEMPORARY_TRANSACTIONS = 4
 
 
 class Worker:
@@ -187,15 +191,15 @@ class Worker:
                 self._wake.set()  # of a cancellation too: a run nobody holds is claimed to be stopped
 
     async def _reap_for_ever(self) -> None:
-        sweep = 0
+        sweep, more = 0, False
         while True:
             # Spread out, so that twenty workers do not look in the same moment.
             await asyncio.sleep(self._lease_seconds / 4 * random.uniform(0.75, 1.25))  # noqa: S311 - not a secret
             try:
                 returned, given_up = await self._needs.runs.reap(self._max_attempts)
                 returned = [*returned, *await self._give_back_lost()]
-                if sweep % 20 == 0:
-                    await self._needs.runs.reap_temporary(KEEP_TEMPORARY_SECONDS)
+                if more or sweep % TEMPORARY_SWEEP == 0:
+                    more = await self._remove_temporary()
             except StorageUnavailable:
                 continue
             except Exception:
@@ -211,6 +215,13 @@ class Worker:
                     extra={"action": "reaped", "runs": [str(run_id) for run_id in (*returned, *given_up)]},
                 )
                 await self._needs.events.wake_workers()
+
+    async def _remove_temporary(self) -> bool:
+        """Threads of stateless runs that ended; whether there may be more. Returning the runs of the dead does not wait for all of them."""
+        for _ in range(TEMPORARY_TRANSACTIONS):
+            if await self._needs.runs.reap_temporary(KEEP_TEMPORARY_SECONDS) < TEMPORARY_AT_ONCE:
+                return False
+        return True
 
     async def _give_back_lost(self) -> Sequence[UUID]:
         """Runs this worker was given by a claim whose answer never came. Nobody executes them, so they need not wait for their lease."""

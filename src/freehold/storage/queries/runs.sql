@@ -148,7 +148,7 @@ DELETE FROM freehold.threads
                         AND updated_at < now() - make_interval(secs => %(keep_seconds)s)
                         AND NOT EXISTS (SELECT FROM freehold.runs WHERE runs.thread_id = candidate.thread_id
                                            AND runs.status IN ('pending', 'running'))
-                      LIMIT 500 FOR UPDATE SKIP LOCKED)
+                      LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING thread_id
 
 -- cancel_unstarted: end a run that has not begun; one that has left something is ended by the next worker, which reads it
