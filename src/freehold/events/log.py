@@ -18,7 +18,7 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from freehold.core.errors import LeaseLost
@@ -40,7 +40,7 @@ CANCEL = "freehold:cancel"
 #: A stream entry as the client gives it: id and fields.
 Entry = tuple[bytes, dict[bytes, bytes]]
 
-#: What the client raises while Valkey is away.
+#: What is raised while Valkey is away, or takes nothing.
 UNREACHABLE = (RedisConnectionError, RedisTimeoutError)
 
 
@@ -91,12 +91,16 @@ class EventLog:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
 
-    async def append(self, run_id: UUID, events: Sequence[Event], *, close: bool = False) -> None:
+    async def append(self, run_id: UUID, events: Sequence[Event], *, close: bool = False, keep_seconds: int = KEEP_SECONDS) -> None:
         """Append events in order and tell those who watch, in one round trip.
+
+        Args:
+            close: the run has ended.
+            keep_seconds: how long its events are kept from then on.
 
         Raises:
             LeaseLost: a later epoch has written already.
-            redis.exceptions.ConnectionError: Valkey is away; the caller may try the same events again.
+            redis.exceptions.ConnectionError: Valkey is away or takes nothing; the caller may try the same events again.
         """
         key = stream_key(run_id)
         async with self._client.pipeline(transaction=False) as pipe:
@@ -104,18 +108,29 @@ class EventLog:
                 pipe.xadd(key, {"n": event.name, "d": event.data}, id=str(event.id))
             pipe.publish(key, b"")
             if close or any(event.id.seq % RENEW_EVERY == 1 for event in events):
-                pipe.expire(key, KEEP_SECONDS if close else IDLE_SECONDS)
+                pipe.expire(key, keep_seconds if close else IDLE_SECONDS)
             results = await pipe.execute(raise_on_error=False)
-        for event, result in zip(events, results, strict=False):
+        repeated = False
+        for result in results:
             if isinstance(result, ResponseError) and "equal or smaller" in str(result):
-                await self._check_own(key, event.id)
+                repeated = True
             elif isinstance(result, Exception):
-                raise result
+                raise await self._may_pass(result)
+        if repeated:
+            await self._check_own(key, events[-1].id)
 
-    async def _check_own(self, key: str, event_id: EventId) -> None:
+    async def _may_pass(self, error: Exception) -> Exception:
+        """The error to raise: a server that is full, or that cannot write its disk, is like one that is away."""
+        if isinstance(error, ReadOnlyError):  # a replica since a failover: whoever took over is reached by connections made from now on
+            await self._client.connection_pool.disconnect(inuse_connections=False)
+        elif not isinstance(error, OutOfMemoryError) and not str(error).startswith("MISCONF"):
+            return error
+        return RedisConnectionError(f"Valkey takes nothing: {error}")
+
+    async def _check_own(self, key: str, newest_id: EventId) -> None:
         """An append repeated after a lost connection is ours already; one behind a later epoch is fenced."""
         newest = cast(list[Entry], await self._client.xrevrange(key, count=1))
-        if newest and _event(newest[0]).id.epoch > event_id.epoch:
+        if newest and _event(newest[0]).id.epoch > newest_id.epoch:
             raise LeaseLost("a later attempt of this run is writing events")
 
     async def read(self, run_id: UUID, after: EventId, *, block_ms: int, count: int = 512) -> list[Event]:
@@ -128,10 +143,6 @@ class EventLog:
             for ask in asks:
                 pipe.xread({stream_key(ask.run_id): str(ask.after)}, count=ask.count)
             return [_events(reply) for reply in await pipe.execute()]
-
-    async def exists(self, run_id: UUID) -> bool:
-        """Whether anything was written for a run and is still kept."""
-        return bool(await self._client.exists(stream_key(run_id)))
 
     async def delete(self, run_id: UUID) -> None:
         """Forget a run's events."""

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from freehold.core.errors import LeaseLost
 from freehold.core.event import END, Event, EventId
 from freehold.core.run import Run
-from freehold.events.log import UNREACHABLE, EventLog
+from freehold.events.log import KEEP_SECONDS, UNREACHABLE, EventLog
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,10 @@ BUFFER_BYTES = 32 * 1024 * 1024
 
 #: After the last event, how long a run may wait for Valkey before its worker goes on without it.
 CLOSE_SECONDS = 20.0
+
+#: A run that wrote more bytes than this is kept for a shorter time after its end: Valkey holds all of it in memory.
+LARGE_BYTES = 1024 * 1024
+KEEP_LARGE_SECONDS = 60
 
 
 class EventWriter:
@@ -40,6 +44,7 @@ class EventWriter:
         self._seq = 0
         self._waiting: deque[Event] = deque()
         self._bytes = 0
+        self._written = 0
         self._urgent = asyncio.Event()
         self._any = asyncio.Event()
         self._closing = False
@@ -64,6 +69,7 @@ class EventWriter:
         self._seq += 1
         self._waiting.append(Event(EventId(self._run.epoch, self._seq), name, data))
         self._bytes += len(data)
+        self._written += len(data)
         if self._bytes > BUFFER_BYTES:
             self._give_up_oldest()
         self._any.set()
@@ -99,7 +105,8 @@ class EventWriter:
                     return
                 continue
             try:
-                await self._events.append(self._run.run_id, batch, close=batch[-1].name == END)
+                keep = KEEP_SECONDS if self._written <= LARGE_BYTES else KEEP_LARGE_SECONDS
+                await self._events.append(self._run.run_id, batch, close=batch[-1].name == END, keep_seconds=keep)
             except LeaseLost:
                 self._on_lost()
                 return

@@ -46,10 +46,22 @@ async def test_a_stale_epoch_is_refused(log: EventLog) -> None:
         await log.append(RUN, [event(1, 9)])
 
 
+async def test_a_batch_repeated_after_a_lost_answer_asks_once_whose_the_events_are(log: EventLog, valkey_url: str) -> None:
+    batch = [event(1, number) for number in range(1, 301)]
+    await log.append(RUN, batch)
+    client = create_client(valkey_url)
+    await client.config_resetstat()
+    await log.append(RUN, batch)
+    assert (await client.info("commandstats"))["cmdstat_xrevrange"]["calls"] == 1
+    await client.aclose()
+    assert [found.id for found in await log.read(RUN, START, block_ms=50)] == [event.id for event in batch]
+
+
 async def test_runs_do_not_see_each_other(log: EventLog) -> None:
     await log.append(RUN, [event(1, 1)])
     assert await log.read(UUID(int=8), START, block_ms=50) == []
-    assert (await log.exists(RUN), await log.exists(UUID(int=8))) == (True, False)
+    await log.append(UUID(int=8), [event(1, 2)])
+    assert [found.id for found in await log.read(RUN, START, block_ms=50)] == [EventId(1, 1)]
 
 
 async def test_a_closed_log_is_kept_for_a_while_and_then_goes(log: EventLog, valkey_url: str) -> None:

@@ -91,6 +91,44 @@ async def test_events_wait_while_valkey_is_away() -> None:
         server.remove()
 
 
+@pytest.mark.parametrize(
+    ("refuse", "accept"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ],
+    ids=["full", "replica"],
+)
+async def test_events_wait_while_valkey_takes_nothing(refuse: tuple[str, ...], accept: tuple[str, ...]) -> None:
+    server = ValkeyServer()
+    client = create_client(server.start().url)
+    try:
+        log = EventLog(client)
+        async with EventWriter(log, claim(1), lambda: None) as writer:
+            writer.emit("custom", b"before")
+            assert await log.read(run().run_id, START, block_ms=5000)
+            await client.execute_command(*refuse)
+            writer.emit("custom", b"refused")
+            await asyncio.sleep(0.3)
+            await client.execute_command(*accept)
+            writer.end(b"the end")
+        assert [event.data for event in await log.read(run().run_id, START, block_ms=100)] == [b"before", b"refused", b"the end"]
+    finally:
+        await client.aclose()
+        server.remove()
+
+
+@pytest.mark.parametrize(("size", "seconds"), [(1000, 600), (1_100_000, 60)])
+async def test_a_run_that_wrote_much_is_kept_for_a_shorter_time(events: EventLog, valkey_url: str, size: int, seconds: int) -> None:
+    async with EventWriter(events, claim(1), lambda: None) as writer:
+        writer.emit("values", b"x" * size)
+        writer.end(b"{}")
+    client = create_client(valkey_url)
+    (key,) = await client.keys("*")
+    assert seconds - 10 < await client.ttl(key) <= seconds
+    await client.aclose()
+
+
 async def test_more_than_the_buffer_holds_is_given_up_with_a_gap(events: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "BUFFER_BYTES", 10_000)
     async with EventWriter(events, claim(1), lambda: None) as writer:
