@@ -19,7 +19,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from freehold.core.errors import StorageUnavailable
+from freehold.core.errors import InvalidRequest, StorageUnavailable
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
@@ -55,6 +55,13 @@ CONNECTION_ERRORS = (
 def is_away(error: psycopg.Error) -> bool:
     """Whether an error says that the server is away, rather than that a statement cannot work (class 54: a value too large)."""
     return isinstance(error, CONNECTION_ERRORS) and not (error.sqlstate or "").startswith("54")
+
+
+def unstorable(error: psycopg.DataError, what: str) -> InvalidRequest:
+    """What to tell of a value no column takes; `what` holds it, e.g. "metadata"."""
+    if isinstance(error, psycopg.errors.UntranslatableCharacter) or "NUL" in str(error):
+        return InvalidRequest(f"{what} contains a NUL character (\\u0000), which cannot be stored", hint="remove it")
+    return InvalidRequest(f"{what} contains a value that cannot be stored: {str(error).splitlines()[0]}")
 
 
 class Connection(AsyncConnection[DictRow]):

@@ -18,13 +18,13 @@ from psycopg.types.json import Jsonb
 
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
-from freehold.core.errors import CheckpointsMoved, Conflict, InvalidRequest, NotFound
+from freehold.core.errors import CheckpointsMoved, Conflict, NotFound
 from freehold.core.ids import new_id
 from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
 from freehold.storage import queries
 from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads_within
 from freehold.storage.checkpointer.write import FENCED, TAKEN, Pending
-from freehold.storage.pool import Pool, connection
+from freehold.storage.pool import Pool, connection, unstorable
 from freehold.telemetry.metrics import RUNS
 
 SQL = queries.load("runs")
@@ -112,7 +112,7 @@ class Runs:
         Raises:
             NotFound: the thread does not exist or is not the caller's.
             Conflict: strategy "reject" and the thread has an active run.
-            InvalidRequest: the request holds text Postgres cannot store (a NUL character).
+            InvalidRequest: the request holds what Postgres cannot store, e.g. a NUL character.
         """
         arguments = _arguments(caller, target, request, strategy, after_seconds)
         stopped: tuple[UUID, ...] = ()
@@ -126,8 +126,8 @@ class Runs:
                     async with conn.transaction():
                         stopped = await self._make_way(conn, target, arguments, strategy)
                         row = await _one(conn, "enqueue", arguments)
-        except (psycopg.errors.UntranslatableCharacter, psycopg.DataError) as error:
-            raise InvalidRequest("the request contains a NUL character (\\u0000), which cannot be stored", hint="remove it") from error
+        except psycopg.DataError as error:
+            raise unstorable(error, "the request") from error
         if row is None:
             raise NotFound(f"thread {target.thread_id} does not exist")
         return Accepted(_run(row), stopped)

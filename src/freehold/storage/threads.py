@@ -19,7 +19,7 @@ from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import new_id
 from freehold.storage import queries
 from freehold.storage.checkpointer.upkeep import delete_threads_within
-from freehold.storage.pool import Pool, connection
+from freehold.storage.pool import Pool, connection, unstorable
 from freehold.storage.transaction import as_pool
 
 SQL = queries.load("threads")
@@ -87,8 +87,8 @@ class Threads:
                 row = await (await conn.execute(SQL["create"], arguments)).fetchone()
                 if row is None and if_exists == "do_nothing":
                     row = await (await conn.execute(SQL["get"], arguments)).fetchone()
-        except (psycopg.errors.UntranslatableCharacter, psycopg.DataError) as error:
-            raise InvalidRequest("metadata contains a NUL character (\\u0000), which cannot be stored", hint="remove it") from error
+        except psycopg.DataError as error:
+            raise unstorable(error, "metadata") from error
         if row is None:
             raise Conflict(f"Thread with ID {thread_id} already exists", hint='choose another id, or pass if_exists="do_nothing"')
         return Thread(**row)

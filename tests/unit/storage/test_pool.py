@@ -10,7 +10,7 @@ from tests.conftest import Database
 
 from freehold.core.errors import StorageUnavailable
 from freehold.storage import pool as module
-from freehold.storage.pool import Pool, connection, create_pool
+from freehold.storage.pool import Pool, connection, create_pool, unstorable
 
 
 async def backend(pool: Pool) -> int:
@@ -99,3 +99,14 @@ async def test_a_transaction_keeps_all_or_nothing_and_savepoints_work_within(dat
             raise psycopg.Rollback(whole)
         rows = await (await conn.execute("SELECT key FROM freehold.store")).fetchall()
         assert rows == [{"key": "kept"}]
+
+
+async def test_a_value_no_column_takes_is_told_as_what_it_is(database: Database) -> None:
+    async with create_pool(database.app_url, max_size=1) as pool, connection(pool) as conn:
+        told = []
+        for statement, value in (("SELECT %s::text", "a\0b"), ("SELECT %s::jsonb", '"\\u0000"'), ("SELECT %s::int4", "4294967296")):
+            with pytest.raises(psycopg.DataError) as caught:
+                await conn.execute(statement, (value,))
+            told.append(str(unstorable(caught.value, "metadata")))
+    nul = "metadata contains a NUL character (\\u0000), which cannot be stored"
+    assert told == [nul, nul, 'metadata contains a value that cannot be stored: value "4294967296" is out of range for type integer']
