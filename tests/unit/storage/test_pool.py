@@ -107,6 +107,6 @@ async def test_a_value_no_column_takes_is_told_as_what_it_is(database: Database)
         for statement, value in (("SELECT %s::text", "a\0b"), ("SELECT %s::jsonb", '"\\u0000"'), ("SELECT %s::int4", "4294967296")):
             with pytest.raises(psycopg.DataError) as caught:
                 await conn.execute(statement, (value,))
-            told.append(str(unstorable(caught.value, "metadata")))
+            told.append(unstorable(caught.value, "metadata").message)
     nul = "metadata contains a NUL character (\\u0000), which cannot be stored"
     assert told == [nul, nul, 'metadata contains a value that cannot be stored: value "4294967296" is out of range for type integer']
