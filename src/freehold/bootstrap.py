@@ -24,8 +24,7 @@ from langchain_core.tools import BaseTool
 from freehold.config import env
 from freehold.config.load import Loaded
 from freehold.config.paths import cache
-from freehold.config.settings import LOOPBACK_HOSTS, RetentionSection, Settings
-from freehold.core.age import parse_age
+from freehold.config.settings import LOOPBACK_HOSTS, Settings
 from freehold.core.errors import NotConfigured
 from freehold.events.log import EventLog, create_client
 from freehold.events.reader import EventReader
@@ -39,7 +38,6 @@ from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
 from freehold.storage.conversations import Conversations
 from freehold.storage.pool import Pool, create_pool
-from freehold.storage.retention import Policy
 from freehold.storage.runs import Runs
 from freehold.storage.store import PostgresStore
 from freehold.storage.threads import Threads
@@ -49,6 +47,7 @@ from freehold.tools import calculate, current_time, query_database, search_knowl
 from freehold.tools.base import guard
 from freehold.worker.execute import Needs
 from freehold.worker.main import Worker
+from freehold.worker.retention import policies
 
 if TYPE_CHECKING:
     from freehold.server.parts import ServerParts
@@ -135,7 +134,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
             lease_seconds=settings.worker.lease_seconds,
             max_attempts=settings.worker.max_attempts,
             drain_seconds=settings.worker.drain_seconds,
-            retention=_policies(settings.retention),
+            retention=policies(settings.retention),
         )
         if warming:
             warming.cancel()
@@ -195,11 +194,6 @@ def _urls(settings: Settings) -> tuple[str, str]:
     if not settings.redis.url:
         raise NotConfigured("REDIS_URL is not set", hint="`freehold up` starts an embedded Valkey and sets it for its processes")
     return settings.database.url.get_secret_value(), settings.redis.url.get_secret_value()
-
-
-def _policies(retention: RetentionSection) -> list[Policy]:
-    checkpoints = [Policy(parse_age(retention.checkpoints))] if retention.checkpoints else []
-    return [*checkpoints, Policy(parse_age(retention.threads), whole_threads=True)] if retention.threads else checkpoints
 
 
 def _project(settings: Settings) -> Path | None:

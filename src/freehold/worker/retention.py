@@ -8,6 +8,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from freehold.config.settings import RetentionSection
+from freehold.core.age import parse_age
 from freehold.core.errors import StorageUnavailable
 from freehold.storage.retention import Piece, Policy, Retention
 
@@ -18,6 +20,13 @@ LOOK_SECONDS = 30.0
 
 #: Between two pieces a worker rests this many times as long as the piece took, so that runs hardly notice.
 REST_FACTOR = 4
+
+
+def policies(asked: RetentionSection) -> Sequence[Policy]:
+    """What to prune; nothing where no age is set."""
+    checkpoints = [Policy(parse_age(asked.checkpoints))] if asked.checkpoints else []
+    threads = [Policy(parse_age(asked.threads), whole_threads=True)] if asked.threads else []
+    return [*checkpoints, *threads]
 
 
 async def prune_for_ever(retention: Retention, policies: Sequence[Policy]) -> None:

@@ -11,18 +11,23 @@ import psycopg
 import pytest
 from langgraph_sdk import get_client
 from psycopg.conninfo import make_conninfo
-from tests.conftest import Database
+from tests.conftest import Database, make_database
+from tests.integration.test_worker import Bench, outcome, working
 from tests.support.pgbouncer import PgBouncer
 from tests.support.processes import Processes, Scrape
+from tests.support.servers import PostgresServer
 
 from freehold.core.caller import Caller
 from freehold.core.errors import Incompatible
 from freehold.core.ids import assistant_id
 from freehold.core.run import RunRequest
-from freehold.storage.migrate import migrate
+from freehold.events.log import EventLog, create_client
+from freehold.graphs.registry import load_project
+from freehold.storage.migrate import migrate, provision
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Claimant, Runs, Target
 from freehold.storage.store import PostgresStore
+from freehold.storage.threads import Threads
 
 pytestmark = pytest.mark.slow
 
@@ -136,3 +141,27 @@ async def test_runs_survive_the_kill_of_their_worker(database_url: str, valkey_u
             await client.runs.cancel(threads[0], again["run_id"], wait=True, action="rollback")
             assert (await client.threads.get_state(threads[0]))["values"]["steps"] == ["in", "first", "slow", "last"]
         assert Scrape(url).value("freehold_checkpoint_bytes") > 0
+
+
+async def test_runs_survive_a_crash_of_the_database_behind_it(valkey_url: str) -> None:
+    server = PostgresServer(durable=True).create()
+    database = make_database(server, "behind")
+    try:
+        await provision(server.url("postgres"), owner_url=database.owner_url, app_url=database.app_url, reader_url=database.reader_url)
+        await migrate(database.owner_url, app_role="freehold_app")
+        pgbouncer = PgBouncer(server, {"freehold_app": "app-secret"})
+        url, client = pgbouncer.url(database.app_url), create_client(valkey_url)
+        async with create_pool(url, max_size=20) as pool:
+            bench = Bench(url, pool, Runs(pool), Threads(pool), EventLog(client), await load_project(PROJECT, shipped=None))
+            async with working(bench.worker(concurrency=10)):
+                runs = [await bench.accept("steps", {"steps": [str(number)], "seconds": 2}) for number in range(10)]
+                while (await bench.runs.queue()).running < 10:
+                    await asyncio.sleep(0.05)
+                server.stop(kill=True)
+                server.start()
+                endings = [outcome(await bench.follow(run)) for run in runs]
+        assert [ending["values"]["steps"] for ending in endings] == [[str(number), "first", "slow", "last"] for number in range(10)]
+        await client.aclose()
+        pgbouncer.remove()
+    finally:
+        server.remove()
