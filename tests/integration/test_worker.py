@@ -6,13 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from langgraph.types import Command
+from tests.support.servers import ValkeyServer
 
 from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, NotFound
@@ -27,7 +28,7 @@ from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
 from freehold.storage.store import PostgresStore
 from freehold.storage.threads import Threads
-from freehold.worker import execute
+from freehold.worker import execute, publish
 from freehold.worker.execute import Needs, run_config
 from freehold.worker.main import Worker
 
@@ -187,6 +188,28 @@ async def test_more_threads_of_stateless_runs_than_go_at_a_time_are_removed_with
             async with asyncio.timeout(15):
                 while (await (await conn.execute("SELECT FROM freehold.threads LIMIT 1")).fetchone()) is not None:
                     await asyncio.sleep(0.1)
+
+
+async def test_while_valkey_is_away_no_more_ended_runs_wait_for_it_than_a_worker_has_room_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "CLOSE_SECONDS", 8.0)
+    valkey = ValkeyServer()
+    client = create_client(valkey.start().url)
+    try:
+        away = replace(bench, events=EventLog(client))
+        await asyncio.to_thread(valkey.stop)
+        for _ in range(16):
+            await away.accept("steps", {"steps": [], "seconds": 0.5})
+        most = 0
+        async with asyncio.timeout(30), working(away.worker(concurrency=2)) as worker, bench.pool.connection() as conn:
+            while (await (await conn.execute("SELECT FROM freehold.runs WHERE status <> 'success' LIMIT 1")).fetchone()) is not None:
+                most = max(most, len(worker._executions))
+                await asyncio.sleep(0.01)
+        assert 2 < most <= 6 + 2  # two of which are on their way out
+    finally:
+        await client.aclose()
+        valkey.remove()
 
 
 async def test_a_rolled_back_run_leaves_nothing(bench: Bench) -> None:

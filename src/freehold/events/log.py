@@ -90,6 +90,8 @@ class EventLog:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        #: Whether Valkey was away, or took nothing, when the last append was tried.
+        self.is_away = False
 
     async def append(self, run_id: UUID, events: Sequence[Event], *, close: bool = False, keep_seconds: int = KEEP_SECONDS) -> None:
         """Append events in order and tell those who watch, in one round trip.
@@ -102,13 +104,21 @@ class EventLog:
             LeaseLost: a later epoch has written already.
             redis.exceptions.ConnectionError: Valkey is away or takes nothing; the caller may try the same events again.
         """
+        try:
+            await self._append(run_id, events, keep_seconds if close else None)
+        except UNREACHABLE:
+            self.is_away = True
+            raise
+        self.is_away = False
+
+    async def _append(self, run_id: UUID, events: Sequence[Event], keep_seconds: int | None) -> None:
         key = stream_key(run_id)
         async with self._client.pipeline(transaction=False) as pipe:
             for event in events:
                 pipe.xadd(key, {"n": event.name, "d": event.data}, id=str(event.id))
             pipe.publish(key, b"")
-            if close or any(event.id.seq % RENEW_EVERY == 1 for event in events):
-                pipe.expire(key, keep_seconds if close else IDLE_SECONDS)
+            if keep_seconds is not None or any(event.id.seq % RENEW_EVERY == 1 for event in events):
+                pipe.expire(key, IDLE_SECONDS if keep_seconds is None else keep_seconds)
             results = await pipe.execute(raise_on_error=False)
         repeated = False
         for result in results:

@@ -75,6 +75,9 @@ class Slot(Protocol):
     def answer_lost(self) -> None:
         """The database went away while it was asked: a run may have been claimed that nobody knows of."""
 
+    def may_linger(self) -> bool:
+        """Whether the execution may stay for a while after its place was handed on, because Valkey is away."""
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -132,7 +135,7 @@ class RunExecution:
 
     async def execute(self) -> None:
         """Run to an end, or give the run back. Errors of the graph end the run, never this method."""
-        async with EventWriter(self._needs.events, self.run, self.lose) as writer:
+        async with EventWriter(self._needs.events, self.run, self.lose, self._slot.may_linger) as writer:
             writer.emit("metadata", to_json({"run_id": str(self.run.run_id), "attempt": self.run.attempt}))
             self._task = asyncio.create_task(self._stream(writer), name=f"run-{self.run.run_id}")
             if self._lost or self._cancel:

@@ -37,6 +37,9 @@ LOST_SECONDS = 5.0
 #: A step that is stopped in the middle at the end of a drain has this long to clean up.
 ABANDON_SECONDS = 5.0
 
+#: Executions that have handed on their place and wait for Valkey to come back, at most, for each place. Each holds its events.
+LINGERING = 2
+
 #: Threads of stateless runs are kept this long after their end, for clients that rejoin.
 KEEP_TEMPORARY_SECONDS = 600.0
 
@@ -63,6 +66,7 @@ class Worker:
         self._database_url = database_url
         self._lease_seconds = lease_seconds
         self._free = concurrency
+        self._most_executions = (1 + LINGERING) * concurrency
         self._max_attempts = max_attempts
         self._drain_seconds = drain_seconds
         self._retention = retention
@@ -255,6 +259,9 @@ class _Slot:
 
     def answer_lost(self) -> None:
         self._worker._answer_lost()
+
+    def may_linger(self) -> bool:
+        return len(self._worker._executions) <= self._worker._most_executions
 
     def leave(self) -> None:
         """The execution is over; a place that was not handed on may be filled now."""

@@ -35,12 +35,18 @@ KEEP_LARGE_SECONDS = 60
 
 
 class EventWriter:
-    """The only writer of one claim of a run. `async with` starts and stops its sending task."""
+    """The only writer of one claim of a run. `async with` starts and stops its sending task.
 
-    def __init__(self, events: EventLog, run: Run, on_lost: Callable[[], None]) -> None:
+    Args:
+        on_lost: called where a later claim has written already.
+        may_linger: asked at the end where Valkey is away; False gives up at once what could not be sent.
+    """
+
+    def __init__(self, events: EventLog, run: Run, on_lost: Callable[[], None], may_linger: Callable[[], bool] = lambda: True) -> None:
         self._events = events
         self._run = run
         self._on_lost = on_lost
+        self._may_linger = may_linger
         self._seq = 0
         self._waiting: deque[Event] = deque()
         self._bytes = 0
@@ -59,8 +65,9 @@ class EventWriter:
         self._any.set()
         self._urgent.set()
         assert self._task is not None
+        seconds = 0 if self._events.is_away and not self._may_linger() else CLOSE_SECONDS
         try:
-            await asyncio.wait_for(self._task, CLOSE_SECONDS)
+            await asyncio.wait_for(self._task, seconds)
         except TimeoutError:
             log.warning("events of run %s were not all delivered: Valkey is away", self._run.run_id, extra={"action": "events_lost"})
 

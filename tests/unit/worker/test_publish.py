@@ -118,6 +118,24 @@ async def test_events_wait_while_valkey_takes_nothing(refuse: tuple[str, ...], a
         server.remove()
 
 
+async def test_while_valkey_is_away_those_that_may_not_linger_give_up_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "CLOSE_SECONDS", 3600)
+    server = ValkeyServer()
+    client = create_client(server.start().url)
+    try:
+        log = EventLog(client)
+        async with asyncio.timeout(30), EventWriter(log, claim(1), lambda: None, may_linger=lambda: False) as writer:
+            writer.emit("custom", b"before")
+            assert await log.read(run().run_id, START, block_ms=5000)
+            await asyncio.to_thread(server.stop)
+            writer.end(b"the end")
+            while not log.is_away:
+                await asyncio.sleep(0.02)
+    finally:
+        await client.aclose()
+        server.remove()
+
+
 @pytest.mark.parametrize(("size", "seconds"), [(1000, 600), (1_100_000, 60)])
 async def test_a_run_that_wrote_much_is_kept_for_a_shorter_time(events: EventLog, valkey_url: str, size: int, seconds: int) -> None:
     async with EventWriter(events, claim(1), lambda: None) as writer:
