@@ -85,19 +85,16 @@ class Watch:
         while self._stirred.is_set() or await self._wait(until - clock()):
             self._stirred.clear()
             try:
-                found = await self._reader.ask(Ask(self.run_id, after, self._count))
+                found, count = await self._reader.ask(Ask(self.run_id, after, self._count))
             except (RedisError, TimeoutError):
                 self.stir()
                 raise
             if found:
-                self._adapt(found)
+                if len(found) >= count:
+                    self.stir()  # there is more
+                self._count = max(1, min(MOST_COUNT, READ_BYTES // max(len(event.data) + 1 for event in found)))
                 return found
         return []
-
-    def _adapt(self, found: list[Event]) -> None:
-        if len(found) >= self._count:
-            self.stir()  # there is more
-        self._count = max(1, min(MOST_COUNT, READ_BYTES // max(len(event.data) + 1 for event in found)))
 
     async def _wait(self, seconds: float) -> bool:
         if seconds <= 0:
@@ -167,13 +164,14 @@ class EventReader:
             del self._watches[channel]
             self._changed.set()
 
-    async def ask(self, ask: Ask) -> list[Event]:
-        """What there is now. Raises as `Watch.read` does."""
+    async def ask(self, ask: Ask) -> tuple[list[Event], int]:
+        """What there is now, and how many events were asked for: another watch may have asked first. Raises as `Watch.read` does."""
         place = (ask.run_id, ask.after)
         if place not in self._asked:
             self._asked[place] = (ask, asyncio.get_running_loop().create_future())
             self._any_asked.set()
-        return await asyncio.shield(self._asked[place][1])  # one that leaves does not take it from the others
+        asked, answer = self._asked[place]
+        return await asyncio.shield(answer), asked.count  # one that leaves does not take it from the others
 
     # -- hearing which runs were written to ----------------------------------------------------------------------
 

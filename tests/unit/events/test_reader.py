@@ -102,6 +102,16 @@ async def test_what_is_there_already_is_read_at_once(bench: Bench) -> None:
         assert await watch.read(EventId(1, 3), seconds=0) == []
 
 
+async def test_one_that_shares_the_answer_to_a_smaller_question_knows_that_there_is_more(bench: Bench) -> None:
+    await bench.log.append(run(1), events(1, 40))
+    with bench.reader.watch(run(1)) as experienced, bench.reader.watch(run(1)) as fresh:
+        await until_subscribed(bench, 1)
+        assert await experienced.read(START, seconds=0) == events(1, 8)
+        both = await asyncio.gather(fresh.read(EventId(1, 8), seconds=0), experienced.read(EventId(1, 8), seconds=0))
+        assert both == [events(9, 16)] * 2
+        assert await experienced.read(EventId(1, 16), seconds=0) == events(17, 40)
+
+
 async def test_an_append_is_announced_to_those_who_wait(bench: Bench) -> None:
     with bench.reader.watch(run(1)) as watch:
         waiting = asyncio.create_task(watch.read(START, seconds=3600))
