@@ -76,6 +76,17 @@ async def test_a_hole_in_a_running_stream_is_told_with_the_state_so_far(client: 
     assert numbers == list(range(numbers[0], 100))
 
 
+async def test_an_event_lost_between_others_is_told_too(client: LangGraphClient, own_valkey: ValkeyServer) -> None:
+    thread_id = (await client.threads.create())["thread_id"]
+    run = await client.runs.create(thread_id, "echo", input={"text": "x"})
+    values = await client.runs.join(thread_id, run["run_id"])
+    async with redis.asyncio.Redis.from_url(own_valkey.url) as valkey:
+        assert await valkey.xdel(f"freehold:run:{run['run_id']}", "1-2") == 1
+    parts = [part async for part in client.runs.join_stream(thread_id, run["run_id"], last_event_id="0-0")]
+    assert [(part.event, part.id) for part in parts[:3]] == [("metadata", "1-1"), ("gap", "1-1"), ("values", "1-1")]
+    assert parts[2].data == values
+
+
 async def test_runs_are_accepted_and_answered_without_valkey(client: LangGraphClient, own_valkey: ValkeyServer) -> None:
     own_valkey.stop(kill=True)
     try:

@@ -60,6 +60,8 @@ class Run:
     cancel: CancelAction | None = None
     #: When it may start; later than `created_at` where that was asked for, or after a setback.
     available_at: datetime | None = None
+    #: Seconds since `updated_at` when it was read, by the database's clock; 0 where nobody asked for it (`Runs.get` does).
+    untouched_seconds: float = 0.0
 
     @property
     def is_active(self) -> bool:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -42,7 +41,7 @@ ATTENTIVE = 5
 RELAXED = 3
 
 #: A run that ended longer ago than this has written its last event, if it ever will.
-SETTLED = timedelta(seconds=5)
+SETTLED_SECONDS = 5.0
 
 #: Silent looks after a run's end before its missing last event is given up; Valkey away counts, so it has time to return.
 PATIENCE = 2
@@ -85,7 +84,7 @@ class RunFollower:
         self._silences = 0
         self._looks_after_end = 0
         self._away = False
-        self._settled = not run.is_active and run.updated_at < datetime.now(UTC) - SETTLED
+        self._settled = not run.is_active and run.untouched_seconds > SETTLED_SECONDS
         self.ending: Ending | None = None
 
     async def end(self) -> Ending:
@@ -107,11 +106,10 @@ class RunFollower:
                 found = await self._read(watch)
                 if not found:
                     yield await self._look_around(watch)
-                elif self._hole_before(found[0]) and found[0].name != GAP:
-                    yield await self._tell_gap("events were lost")
-                    yield self._take(found)
-                else:
-                    yield self._take(found)
+                for torn, events in pieces(self._after, found):
+                    if torn:
+                        yield await self._tell_gap("events were lost")
+                    yield self._take(events)
 
     async def _read(self, watch: Watch) -> list[Event]:
         try:
@@ -131,10 +129,6 @@ class RunFollower:
                 self.ending = Ending.parse(event.data)
                 return found[:place]
         return found
-
-    def _hole_before(self, event: Event) -> bool:
-        expected = self._after.seq + 1 if event.id.epoch == self._after.epoch else 1
-        return event.id.seq != expected
 
     async def _look_around(self, watch: Watch) -> list[Event]:
         """Nothing came: has the run ended, or gone altogether?"""
@@ -190,6 +184,19 @@ class RunFollower:
     @property
     def _caller(self) -> Caller:
         return Caller(self._run.organisation, self._run.owner)
+
+
+def pieces(after: EventId, found: Sequence[Event]) -> list[tuple[bool, list[Event]]]:
+    """Events that follow `after`, in pieces without a hole, each with whether one is before it of which the writer said nothing."""
+    parts: list[tuple[bool, list[Event]]] = []
+    for event in found:
+        expected = after.seq + 1 if event.id.epoch == after.epoch else 1
+        torn = event.id.seq != expected and event.name != GAP
+        if torn or not parts:
+            parts.append((torn, []))
+        parts[-1][1].append(event)
+        after = event.id
+    return parts
 
 
 async def _comes_first(one: asyncio.Task[Any], other: Coroutine[Any, Any, None]) -> bool:

@@ -419,6 +419,7 @@ def _run(row: DictRow) -> Run:
         error=row["error"],
         cancel=row["cancel"],
         available_at=row["available_at"],
+        untouched_seconds=row.get("untouched_seconds", 0.0),
     )
 
 

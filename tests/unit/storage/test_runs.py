@@ -342,6 +342,14 @@ async def test_text_that_postgres_cannot_store_is_refused_with_the_reason(runs: 
         await runs.accept(ANNA, Target(ASSISTANT, "agent"), RunRequest(input={"a": "x\0y"}))
 
 
+async def test_how_long_a_run_has_been_as_it_is_the_database_says(runs: Runs, pool: Pool, thread: UUID) -> None:
+    run = await accept(runs, thread)
+    async with pool.connection() as conn:
+        await conn.execute("UPDATE freehold.runs SET updated_at = now() - interval '1 hour'")
+    assert run.untouched_seconds == 0
+    assert 3600 <= (await runs.get(ANNA, thread, run.run_id)).untouched_seconds < 3700
+
+
 async def test_the_queue_tells_its_length_and_age(runs: Runs) -> None:
     assert (await runs.queue()).depth == 0
     await accept(runs)

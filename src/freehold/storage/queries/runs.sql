@@ -38,7 +38,7 @@ SELECT thread_id FROM freehold.threads
 SELECT * FROM freehold.runs WHERE thread_id = %(thread_id)s AND status IN ('pending', 'running') ORDER BY queue_position
 
 -- get: one run of the caller
-SELECT * FROM freehold.runs
+SELECT *, EXTRACT(epoch FROM now() - updated_at)::float8 AS untouched_seconds FROM freehold.runs
  WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
 
 -- list: runs of a thread of the caller, newest first
