@@ -12,6 +12,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.channels.delta import DeltaChannel
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -20,8 +21,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 from tests.conftest import Database
 
-from freehold.core.errors import Incompatible, LeaseLost
-from freehold.storage.checkpointer import PostgresSaver
+from freehold.core.errors import Incompatible, LeaseLost, StorageUnavailable
+from freehold.storage.checkpointer import PostgresSaver, write
 from freehold.storage.pool import Pool, create_pool
 
 
@@ -351,3 +352,197 @@ async def test_ten_programs_may_create_the_tables_at_once_and_use_them_without_e
 
     answers = await asyncio.gather(*(asyncio.to_thread(program, number) for number in range(10)))
     assert answers == [[str(number), "hi"] for number in range(10)]
+
+
+async def test_what_a_given_up_batch_was_to_add_is_not_taken_for_stored(
+    pool: Pool, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = PostgresSaver(pool)
+    checkpoint = {**empty_checkpoint(), "channel_values": {"messages": [AIMessage("hello " * 99, id="m1")]}}
+    where = await saver.aput(on("t", checkpoint_ns=""), {**checkpoint, "channel_values": {}}, {}, {})
+    monkeypatch.setattr(write, "PATIENCE_SECONDS", 0.5)
+    await refuse_connections(database, True)
+    writes = asyncio.create_task(saver.aput_writes(where, [("messages", checkpoint["channel_values"]["messages"])], "task"))
+    await asyncio.sleep(0.2)
+    monkeypatch.setattr(write, "PATIENCE_SECONDS", 45.0)
+    behind = asyncio.create_task(saver.aput(where, {**checkpoint, "id": checkpoint["id"][:-1] + "f"}, {}, {}))
+    with pytest.raises(StorageUnavailable):
+        await writes
+    await refuse_connections(database, False)
+    await behind
+    found = await PostgresSaver(pool).aget_tuple(on("t"))
+    assert found and found.checkpoint["channel_values"]["messages"][0].content == "hello " * 99
+
+
+async def refuse_connections(database: Database, refused: bool) -> None:
+    """A database nobody reaches, while its server goes on."""
+    server = psycopg.conninfo.make_conninfo(database.superuser_url, dbname="postgres")
+    async with await psycopg.AsyncConnection.connect(server, autocommit=True) as conn:
+        await conn.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS {not refused}'.encode())
+        if refused:
+            await conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database.name,))
+
+
+async def test_a_value_that_cannot_be_stored_fails_its_own_operation_only(pool: Pool) -> None:
+    saver = PostgresSaver(pool)
+    bad, good = [await saver.aput(on(thread, checkpoint_ns=""), empty_checkpoint(), {}, {}) for thread in ("bad", "good")]
+    results = await asyncio.gather(
+        saver.aput_writes(bad, [("a", AIMessage("fine " * 99, id="1")), ("b", object())], "task"),
+        saver.aput_writes(good, [("a", 1)], "task"),
+        saver.aput_writes(good, [("a", "one \ud800")], "other"),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results[:2]] == [TypeError, type(None)]
+    await saver.aput_writes(bad, [("a", AIMessage("fine " * 99, id="1"))], "task")
+    found = await PostgresSaver(pool).aget_tuple(on("bad"))
+    assert found and found.pending_writes and found.pending_writes[0][2].content == "fine " * 99
+
+
+async def test_commands_one_after_the_other_on_a_checkpoint_keep_all_their_updates(pool: Pool) -> None:
+    class State(TypedDict):
+        items: Annotated[list[str], lambda a, b: (a or []) + (b or [])]
+
+    def ask(state: State) -> dict[str, Any]:
+        return {"items": [interrupt("first?"), interrupt("second?"), interrupt("third?")]}
+
+    async def asked(saver: Any) -> Any:
+        graph = StateGraph(State).add_node(ask).add_edge(START, "ask").compile(checkpointer=saver)
+        await graph.ainvoke({"items": []}, on("t"))
+        await graph.ainvoke(Command(resume="a", update={"items": ["x"]}), on("t"))
+        await graph.ainvoke(Command(resume="b", update={"items": ["y"]}), on("t"))
+        return await graph.ainvoke(Command(resume="c"), on("t"))
+
+    assert await asked(PostgresSaver(pool)) == await asked(InMemorySaver()) == {"items": ["x", "y", "a", "b", "c"]}
+
+
+async def test_removing_a_run_leaves_the_answers_that_runs_before_it_gave(pool: Pool) -> None:
+    class State(TypedDict):
+        answers: list[str]
+
+    def ask(state: State) -> dict[str, Any]:
+        return {"answers": [interrupt("first?"), interrupt("second?")]}
+
+    def build(run: str) -> tuple[Any, RunnableConfig]:
+        graph = StateGraph(State).add_node(ask).add_edge(START, "ask").compile(checkpointer=PostgresSaver(pool))
+        return graph, {"configurable": {"thread_id": "t"}, "metadata": {"run_id": run}}
+
+    for run, given in (("1", {"answers": []}), ("2", Command(resume="a")), ("3", Command(resume="wrong"))):
+        graph, config = build(run)
+        await graph.ainvoke(given, config)
+    await PostgresSaver(pool).adelete_for_runs(["3"])
+    graph, config = build("4")
+    assert [task.interrupts[0].value for task in (await graph.aget_state(on("t"))).tasks] == ["second?"]
+    assert await graph.ainvoke(Command(resume="b"), config) == {"answers": ["a", "b"]}
+
+
+async def test_documents_a_state_held_once_are_neither_read_with_it_nor_kept(pool: Pool) -> None:
+    class State(MessagesState):
+        found: list[dict[str, str]]
+
+    def search(state: State) -> dict[str, Any]:
+        number = len(state["messages"])
+        return {
+            "found": [{"type": "text", "content": f"{number} {n} " + "d" * 2000} for n in range(10)],
+            "messages": [AIMessage("see there")],
+        }
+
+    graph = StateGraph(State).add_node(search).add_edge(START, "search").compile(checkpointer=PostgresSaver(pool))
+    for number in range(8):
+        last = await graph.ainvoke({"messages": [HumanMessage(f"question {number}")]}, on("t"))
+    assert (await graph.aget_state(on("t"))).values == last
+    await PostgresSaver(pool).aprune(["t"])
+    assert await value(pool, "SELECT count(*) FROM freehold.thread_messages WHERE length(message) > 1900") == 10
+    assert (await graph.aget_state(on("t"))).values == last
+
+
+async def test_a_large_value_that_stays_is_sent_once(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class State(TypedDict):
+        document: str
+        count: int
+
+    sent: list[int] = []
+    whole = write.statement_of
+
+    def counted(batch: Any, fence: Any) -> Any:
+        found = whole(batch, fence)
+        sent.extend(len(blob) for blob in found.arguments.get("b_value", ()))
+        return found
+
+    monkeypatch.setattr(write, "statement_of", counted)
+    graph = StateGraph(State)
+    for place in range(6):
+        graph.add_node(str(place), lambda state: {"count": state["count"] + 1})
+        graph.add_edge(START if place == 0 else str(place - 1), str(place))
+    compiled = graph.compile(checkpointer=PostgresSaver(pool))
+    await compiled.ainvoke({"document": "d" * 100_000, "count": 0}, on("t"))
+    assert len(sent) == 1
+    assert (await compiled.aget_state(on("t"))).values == {"document": "d" * 100_000, "count": 6}
+
+
+async def test_a_number_that_becomes_another_kind_of_number_in_place_is_stored_so(pool: Pool) -> None:
+    def answer(state: MessagesState) -> AIMessage:
+        if len(state["messages"]) > 2:
+            state["messages"][1].tool_calls[0]["args"]["flag"] = True
+        return AIMessage("", tool_calls=[{"name": "set", "args": {"flag": 1}, "id": "c"}])
+
+    for number in range(2):
+        await turn(conversation(PostgresSaver(pool), answer), "t", number)
+    state = await conversation(PostgresSaver(pool)).aget_state(on("t"))
+    assert state.values["messages"][1].tool_calls[0]["args"]["flag"] is True
+
+
+async def test_metadata_may_hold_the_text_of_an_escaped_nul(pool: Pool) -> None:
+    saver = PostgresSaver(pool)
+    await saver.aput(on("t", checkpoint_ns=""), empty_checkpoint(), {"note": "a \\u0000 b", "nul": "c\x00d"}, {})  # type: ignore[typeddict-unknown-key]
+    found = await saver.aget_tuple(on("t"))
+    assert found and (found.metadata["note"], found.metadata["nul"]) == ("a \\u0000 b", "cd")  # type: ignore[typeddict-item]
+
+
+async def test_an_id_that_is_no_text_finds_nothing(pool: Pool) -> None:
+    saver = PostgresSaver(pool)
+    assert await saver.aget_tuple(on("t", checkpoint_id=123)) is None
+    assert [found async for found in saver.alist(on("t"), before=on("t", checkpoint_id=123))] == []
+
+
+class TestDeferred:
+    """A saver that gathers, for whoever stores the rest when a run ends."""
+
+    async def test_it_reads_what_it_has_not_stored_yet(self, pool: Pool) -> None:
+        saver = PostgresSaver(pool, deferred=True)
+        last = await turn(conversation(saver), "t", 1)
+        assert (await conversation(saver).aget_state(on("t"))).values == last
+
+    async def test_many_quick_steps_are_one_statement(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(write, "GATHER_SECONDS", 60.0)
+        saver = PostgresSaver(pool, deferred=True)
+        last = await turn(conversation(saver), "t", 1)
+        assert await value(pool, "SELECT count(*) FROM freehold.thread_checkpoints") == 0
+        pending = await saver.pending()
+        assert pending
+        for _ in range(2):  # an answer was lost: the same once more
+            async with pool.connection() as conn:
+                await conn.execute(pending.statement, pending.arguments)
+        assert await value(pool, "SELECT count(*) FROM freehold.thread_checkpoints") == 3
+        assert (await conversation(PostgresSaver(pool)).aget_state(on("t"))).values == last
+
+    async def test_what_it_could_not_store_is_told_and_what_was_before_is_kept(self, pool: Pool) -> None:
+        def answer(state: MessagesState) -> Any:
+            return AIMessage("fine") if len(state["messages"]) == 1 else AIMessage("", additional_kwargs={"bad": object()})
+
+        saver = PostgresSaver(pool, deferred=True)
+        last = await turn(conversation(saver, answer), "t", 1)
+        with pytest.raises(TypeError):
+            await turn(conversation(saver, answer), "t", 2)
+        with pytest.raises(TypeError):  # as the node's writes, and as part of the checkpoint
+            await saver.flush()
+        await saver.flush()
+        kept = (await conversation(PostgresSaver(pool)).aget_state(on("t"))).values["messages"]
+        assert kept[:2] == last["messages"]
+
+    async def test_a_lost_claim_is_told_and_nothing_is_stored(self, pool: Pool) -> None:
+        saver = PostgresSaver(pool, fence=(uuid4(), 1), deferred=True)
+        with pytest.raises(LeaseLost):
+            await turn(conversation(saver), "t", 1)
+            await saver.flush()
+        for table in ("thread_checkpoints", "thread_writes", "thread_messages"):
+            assert await value(pool, f"SELECT count(*) FROM freehold.{table}") == 0

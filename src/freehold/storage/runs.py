@@ -22,8 +22,9 @@ from freehold.core.errors import CheckpointsMoved, Conflict, NotFound
 from freehold.core.ids import new_id
 from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
 from freehold.storage import queries
+from freehold.storage.checkpointer.statement import Pending
 from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads_within
-from freehold.storage.checkpointer.write import FENCED, TAKEN, Pending
+from freehold.storage.checkpointer.write import FENCED, TAKEN
 from freehold.storage.pool import Pool, connection, unstorable
 from freehold.telemetry.metrics import RUNS
 

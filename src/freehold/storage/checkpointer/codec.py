@@ -5,7 +5,7 @@ A stored value is a node, one of
   ["b", digest]           a large value in thread_blobs
   ["o", position]         one message
   ["m", [start, stop, …]] a list of messages, as ranges of positions
-  ["i", [start, stop, …]] the same where all of them have ids: what is no such message is passed over
+  ["i", [start, stop, …]] the same where all of them have ids: what belongs to them and is no such message is passed over
   ["c", position]         a content
   ["d", {key: node}]      a dict that holds messages, or a large one
   ["l", [node, …]]        a list of messages a graph was given or returned as dicts, `{"role": …, "content": …}`
@@ -37,6 +37,9 @@ INLINE_BYTES = 192
 CONTENT = ":content"
 REFERRING = ":refers"
 ANONYMOUS = ":anonymous"
+
+#: Bytes of a message without id up to which reading a conversation fetches it too, where it stands between two of its messages.
+ASIDE_BYTES = 512
 
 #: Messages that may be stored without their content: a user's own kinds may insist on having one when they are read.
 _DIVISIBLE = frozenset({AIMessage, HumanMessage, SystemMessage, ToolMessage})
@@ -80,11 +83,13 @@ class Encoder:
         if divide and type(value) is dict and _has_plain_keys(value):
             # The parts of an input are what its first task writes to the channels: stored once for both.
             return ["d", {key: self._plain(item) for key, item in value.items()}]
-        if type(value) is list and all(type(item) is dict and _has_plain_keys(item) and "content" in item for item in value):
+        if type(value) is list and all(_is_message(item) for item in value):
             return ["l", [["d", {key: self._part(key, item) for key, item in message.items()}] for message in value]]
         digest = blake2b(data, digest_size=16, key=kind.encode()).digest()
-        self.rows.blobs[digest] = (kind, data)
         self.rows.digests.add(digest)
+        if digest not in self._known.digests:
+            self._known.digests.add(digest)
+            self.rows.blobs[digest] = (kind, data)
         return ["b", digest]
 
     def _messages(self, messages: Sequence[BaseMessage]) -> Node:
@@ -92,7 +97,7 @@ class Encoder:
         positions = [self._find_or_add(message) if (found := find(message)) is None else found for message in messages]
         kind, bounds = "m", ranges(positions)
         if all(message.id for message in messages):
-            kind, bounds = "i", ranges(positions, self._known.asides)
+            kind, bounds = "i", ranges(positions, self._known.anonymous | self._known.contents_of(positions))
         self._refer(expanded(bounds))  # to what is passed over too: nobody could tell that it was pruned
         return [kind, bounds]
 
@@ -125,6 +130,8 @@ class Encoder:
         position = self._known.find_without_id(digest) if digest else None
         if position is None:
             position = self._known.add(message, digest, content)
+            if kind == ANONYMOUS and len(data) <= ASIDE_BYTES:
+                self._known.anonymous.add(position)
             self.rows.messages.append((position, None if kind == "msgpack" else kind, data))
         return position
 
@@ -140,6 +147,11 @@ class Encoder:
         if position is not None:
             self.rows.positions.add(position)
         return position
+
+
+def _is_message(value: Any) -> bool:
+    """Whether a dict is what LangChain would make a message of."""
+    return type(value) is dict and _has_plain_keys(value) and "content" in value and ("role" in value or "type" in value)
 
 
 def _comparable(content: Any) -> str | bytes | None:
@@ -202,7 +214,10 @@ class Decoder:
         self._known = known
         self._encrypted = isinstance(serde, EncryptedSerializer)
         if known is not None:
-            known.asides.update(position for position, (kind, _) in fetched.messages.items() if kind in (CONTENT, ANONYMOUS))
+            known.digests.update(fetched.blobs)
+            known.anonymous.update(
+                position for position, (kind, data) in fetched.messages.items() if kind == ANONYMOUS and len(data) <= ASIDE_BYTES
+            )
 
     def value(self, node: Node) -> Any:
         match node[0]:

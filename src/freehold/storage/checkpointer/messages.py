@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
+import ormsgpack
 from langchain_core.messages import BaseMessage
 
 _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
@@ -17,10 +18,10 @@ _ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
 _VARIANTS = 4
 
 #: Positions a range passes over between two of its own; more begin another range.
-MOST_PASSED = 64
+MOST_PASSED = 8
 
-#: A message's type, a copy of its fields, and where it is stored.
-Snapshot = tuple[type, dict[str, Any], dict[str, Any] | None, int]
+#: A message's type, a copy of its fields, where it is stored, and the bytes of those fields whose numbers may change their type only.
+Snapshot = tuple[type, dict[str, Any], dict[str, Any] | None, int, bytes | None]
 
 #: Stand in copies for what is empty: most fields of most messages are.
 _NO_DICT: dict[str, Any] = {}
@@ -30,10 +31,12 @@ _NO_LIST: list[Any] = []
 class ThreadMessages:
     """Positions of a thread's messages and contents; `next` is the first free one."""
 
-    def __init__(self) -> None:
-        self.next = 0
-        #: Positions that hold a content, or a message without id.
-        self.asides: set[int] = set()
+    def __init__(self, following: int) -> None:
+        self.next = following
+        #: Positions of messages without id, small ones: what a graph was given or returned, before it gave it an id.
+        self.anonymous: set[int] = set()
+        #: Large values that are stored.
+        self.digests: set[bytes] = set()
         self._content_at: dict[str | bytes, int] = {}
         self._content_of: dict[int, int] = {}
         self._by_id: dict[str | None, tuple[Snapshot, ...]] = {}
@@ -46,7 +49,12 @@ class ThreadMessages:
             return None
         kind, fields, extra = type(message), message.__dict__, message.__pydantic_extra__
         for snapshot in variants:
-            if snapshot[1] == fields and snapshot[0] is kind and snapshot[2] == extra:
+            if (
+                snapshot[1] == fields
+                and snapshot[0] is kind
+                and snapshot[2] == extra
+                and (snapshot[4] is None or snapshot[4] == _exactly(fields))
+            ):
                 return snapshot[3]
         return None
 
@@ -79,19 +87,18 @@ class ThreadMessages:
     def remember_content(self, key: str | bytes, position: int) -> None:
         """Know a content as stored at a position."""
         self._content_at[key] = position
-        self.asides.add(position)
 
     def remember(self, message: BaseMessage, position: int, digest: bytes | None = None, *, content: int | None = None) -> None:
         """Know a message as stored at a position, its content perhaps at another one."""
         if content is not None:
             self._content_of[position] = content
         if not message.id:
-            self.asides.add(position)
             if digest is not None:
                 self._without_id[digest] = position
             return
         try:
-            snapshot = (type(message), _copied_fields(message.__dict__), _copied(message.__pydantic_extra__), position)
+            fields = _copied_fields(message.__dict__)
+            snapshot = (type(message), fields, _copied(message.__pydantic_extra__), position, _exactly(fields))
         except _NotComparable:
             return  # it is stored again each time, as the stock saver does
         self._by_id[message.id] = (snapshot, *self._by_id.get(message.id, ())[: _VARIANTS - 1])
@@ -99,6 +106,14 @@ class ThreadMessages:
 
 class _NotComparable(Exception):
     """A field holds something whose change could go unnoticed."""
+
+
+def _exactly(fields: dict[str, Any]) -> bytes | None:
+    """To Python 1, 1.0 and True are equal, to a tool they are not. None where a message has nothing of that kind."""
+    free = [value for key in ("tool_calls", "additional_kwargs", "artifact") if (value := fields.get(key))]
+    if type(fields.get("content")) is list:
+        free.append(fields["content"])
+    return ormsgpack.packb(free, option=ormsgpack.OPT_NON_STR_KEYS) if free else None
 
 
 def _copied_fields(fields: dict[str, Any]) -> dict[str, Any]:

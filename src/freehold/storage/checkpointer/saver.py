@@ -30,20 +30,25 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from freehold.core.encode import to_json
 from freehold.core.errors import StorageUnavailable
 from freehold.storage.checkpointer import upkeep
 from freehold.storage.checkpointer.codec import Decoder, Encoder, Fetched, Node, Wanted, pack, unpack
 from freehold.storage.checkpointer.messages import ThreadMessages
 from freehold.storage.checkpointer.opening import Opening
+from freehold.storage.checkpointer.statement import ASIDE, CheckpointRow, Encoded, Pending, WriteRow
 from freehold.storage.checkpointer.stock import StockThreads
-from freehold.storage.checkpointer.write import PATIENCE_SECONDS, CheckpointRow, Encoded, GroupWriter, Pending, WriteRow
+from freehold.storage.checkpointer.write import PATIENCE_SECONDS, GroupWriter
 from freehold.storage.pool import Pool, is_away
 
 #: Threads whose messages a saver remembers.
 KNOWN_THREADS = 256
 
+#: The task LangGraph stores the writes of a command under.
+NULL_TASK = "00000000-0000-0000-0000-000000000000"
+
 #: Checkpoints read at once where many are listed or walked.
-PAGE = 50
+PAGE = 20
 
 T = TypeVar("T")
 
@@ -53,11 +58,12 @@ _SERDE = JsonPlusSerializer(pickle_fallback=False)
 
 #: A checkpoint with the writes on it, and the positions both refer to.
 _COLUMNS = "c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_id, c.state, c.metadata, w.writes, w.positions"
-_WRITES = """CROSS JOIN LATERAL (
+_WRITES = f"""CROSS JOIN LATERAL (
   SELECT array_agg(ARRAY[convert_to(w.task_id, 'UTF8'), w.writes] ORDER BY w.task_path, w.task_id, w.idx) AS writes,
-         (COALESCE(c.messages, '{}') + COALESCE(range_agg(w.messages), '{}'))::text AS positions
+         (COALESCE(c.messages, '{{}}') + COALESCE(range_agg(w.messages), '{{}}'))::text AS positions
     FROM freehold.thread_writes w
-   WHERE w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id) w"""
+   WHERE w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id
+     AND w.idx > -{ASIDE}) w"""  # noqa: S608 - a constant
 
 _MESSAGES = """
 SELECT m.position, m.type, m.message
@@ -82,7 +88,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         super().__init__(serde=serde or _SERDE)
         self._pool = pool
         self._loop = asyncio.get_running_loop()
-        self._writer = GroupWriter(pool, fence, self._renumber, deferred=deferred)
+        self._writer = GroupWriter(pool, fence, self, deferred=deferred)
         #: While a claim holds, nobody else stores or removes messages of its thread.
         self._alone = fence is not None
         self._known: OrderedDict[str, ThreadMessages] = OrderedDict()
@@ -135,8 +141,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        if self._writer.busy:
-            await self._writer.flush()
+        await self._writer.settle()
         conditions, arguments = _conditions(config, filter, before)
         listed, last = 0, None
         while limit is None or listed < limit:
@@ -212,7 +217,11 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             for node in (*state["values"].values(), *(node for _, _, node in writes)):
                 collect.add(node)
         fetched = {thread: await _patiently(lambda t=thread, w=want: self._fetch(t, w)) for thread, want in wanted.items()}  # type: ignore[misc]
-        return [_tuple(row, state, writes, Decoder(self.serde, fetched[row["thread_id"]], known)) for row, state, writes in parsed]
+        found = []
+        for row, state, writes in parsed:
+            found.append(_tuple(row, state, writes, Decoder(self.serde, fetched[row["thread_id"]], known)))
+            await asyncio.sleep(0)  # a history of long conversations takes long to decode
+        return found
 
     async def _fetch(self, thread_id: str, wanted: Wanted) -> Fetched:
         messages: dict[int, tuple[str, bytes]] = {}
@@ -240,7 +249,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         thread_id, ns, parent_id = _place(config)
         await self._learn(thread_id)
         key = (thread_id, ns, checkpoint["id"])
-        described = json.dumps(get_serializable_checkpoint_metadata(config, metadata), default=str).replace("\\u0000", "")
+        described = to_json(get_serializable_checkpoint_metadata(config, metadata)).decode()
 
         def encode() -> Encoded:
             encoder = Encoder(self.serde, self._known[thread_id])
@@ -259,8 +268,9 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
 
         def encode() -> Encoded:
             grouped: dict[int, list[tuple[str, Any]]] = {}
-            for channel, value in writes:
-                idx = WRITES_IDX_MAP.get(channel, 0)
+            for place, (channel, value) in enumerate(writes):
+                # LangGraph gathers the writes of commands: each call for the null task brings those of the calls before it too.
+                idx = WRITES_IDX_MAP.get(channel, place if task_id == NULL_TASK else 0)
                 if idx < 0:
                     grouped[idx] = []  # one of each special kind
                 grouped.setdefault(idx, []).append((channel, value))
@@ -302,37 +312,36 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
                 self._know(thread_id, following)
         self._known.move_to_end(thread_id)
 
-    async def _renumber(self, thread_id: str) -> None:
-        """Look again where the thread's messages end, and forget which ones are stored."""
-        following = await self._following(thread_id)
-        fresh = ThreadMessages()
-        fresh.next = max(following, self._known[thread_id].next)
-        self._known[thread_id] = fresh
-
     async def _following_once(self, thread_id: str) -> int:
-        """`_following`, asked once for all operations of the thread that begin together."""
+        """`following`, asked once for all operations of the thread that begin together."""
         asked = self._learning.get(thread_id)
         if asked is None:
-            asked = self._learning[thread_id] = asyncio.ensure_future(self._following(thread_id))
+            asked = self._learning[thread_id] = asyncio.ensure_future(self.following(thread_id))
             asked.add_done_callback(lambda _: self._learning.pop(thread_id, None))
         return await asyncio.shield(asked)
 
-    async def _following(self, thread_id: str) -> int:
+    async def following(self, thread_id: str) -> int:
+        """The first position of a thread that is free in the database."""
         statement = "SELECT COALESCE(max(position) + 1, 0) AS following FROM freehold.thread_messages WHERE thread_id = %s"
         rows = await _patiently(lambda: self._rows(statement, (thread_id,)))
         return int(rows[0]["following"])
 
+    def forget(self, thread_id: str, following: int = 0) -> None:
+        """Nothing is known to be stored of a thread any more; positions go on from there, or higher."""
+        if before := self._known.get(thread_id):
+            self._known[thread_id] = ThreadMessages(max(following, before.next))
+
     def _know(self, thread_id: str, following: int) -> ThreadMessages:
         """What is known of a thread whose messages end there; forgotten first, where others may have changed it."""
-        before = self._known.get(thread_id)
-        # What is still on its way to the database has taken positions already.
-        following = max(following, before.next if before else 0)
-        known = before if before and self._alone else ThreadMessages()
-        known.next = following
-        self._known[thread_id] = known
+        known = self._known.get(thread_id)
+        if known is None or not self._alone:
+            # What is still on its way to the database has taken positions already.
+            known = self._known[thread_id] = ThreadMessages(max(following, known.next if known else 0))
         self._known.move_to_end(thread_id)
-        while len(self._known) > KNOWN_THREADS and not self._writer.busy:
-            self._known.popitem(last=False)
+        if len(self._known) > KNOWN_THREADS:
+            in_use = {thread_id, *self._writer.threads}
+            for other in [each for each in self._known if each not in in_use][: len(self._known) - KNOWN_THREADS]:
+                del self._known[other]
         return known
 
     # -- upkeep --------------------------------------------------------------------------------------------------
@@ -340,18 +349,19 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
     async def adelete_thread(self, thread_id: str) -> None:
         """Remove everything of a thread, what the stock saver stored included."""
         await upkeep.delete_threads(self._pool, [thread_id])
-        self._known.pop(thread_id, None)
+        self.forget(thread_id)
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove what runs stored: their checkpoints, and the writes they left on checkpoints of others."""
         async with self._pool.connection() as conn, conn.transaction():
             await upkeep.delete_for_runs(conn, run_ids)
-        self._known.clear()
+        for thread_id in self._known:
+            self.forget(thread_id)
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         await upkeep.copy_thread(self._pool, source_thread_id, target_thread_id)
         await self._stock.copy_thread(source_thread_id, target_thread_id)
-        self._known.pop(target_thread_id, None)
+        self.forget(target_thread_id)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Keep the newest checkpoint of each namespace ("keep_latest") or nothing ("delete").
@@ -367,7 +377,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             raise ValueError(f"strategy: expected 'keep_latest' or 'delete', got {strategy!r}")
         for thread_id in thread_ids:
             await upkeep.keep_latest(self._pool, thread_id)
-            self._known.pop(thread_id, None)
+            self.forget(thread_id)
 
     # -- for programs without an event loop ----------------------------------------------------------------------
 
@@ -444,7 +454,8 @@ class _Done:
 
 def _place(config: RunnableConfig) -> tuple[str, str, str | None]:
     configurable = config["configurable"]
-    return str(configurable["thread_id"]), configurable.get("checkpoint_ns", ""), get_checkpoint_id(config)
+    checkpoint_id = get_checkpoint_id(config)
+    return str(configurable["thread_id"]), str(configurable.get("checkpoint_ns", "")), str(checkpoint_id) if checkpoint_id else None
 
 
 def _config(thread_id: str, ns: str, checkpoint_id: str) -> RunnableConfig:
@@ -464,13 +475,13 @@ def _conditions(
                 arguments.append(str(configurable[name]))
         if checkpoint_id := get_checkpoint_id(config):
             conditions.append("c.checkpoint_id = %s")
-            arguments.append(checkpoint_id)
+            arguments.append(str(checkpoint_id))
     if filter:
         conditions.append("c.metadata @> %s::jsonb")
         arguments.append(json.dumps(filter))
     if before is not None and (limit := get_checkpoint_id(before)):
         conditions.append("c.checkpoint_id < %s")
-        arguments.append(limit)
+        arguments.append(str(limit))
     return conditions, arguments
 
 

@@ -17,6 +17,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
 from freehold.storage.checkpointer.codec import unpack
+from freehold.storage.checkpointer.statement import ASIDE
 from freehold.storage.checkpointer.stock import delete_stock_history, delete_stock_threads, find_stock_schemas
 from freehold.storage.pool import Pool
 
@@ -87,6 +88,15 @@ class Removed:
         return Removed(*(getattr(self, item.name) + getattr(other, item.name) for item in fields(self)))
 
 
+#: What a run replaced stands beside its own: an answer or question of the run before it.
+_PUT_BACK: LiteralString = """
+UPDATE freehold.thread_writes kept SET idx = kept.idx + %(aside)s
+ WHERE kept.thread_id = ANY(%(threads)s) AND kept.idx <= -%(aside)s
+   AND NOT EXISTS (SELECT FROM freehold.thread_writes w
+                    WHERE w.thread_id = kept.thread_id AND w.checkpoint_ns = kept.checkpoint_ns AND w.checkpoint_id = kept.checkpoint_id
+                      AND w.task_id = kept.task_id AND w.idx = kept.idx + %(aside)s)"""
+
+
 async def create_tables(pool: Pool) -> None:
     """Create the checkpointer's tables where they are missing. In a Freehold stack the migrations have done it."""
     text = (files("freehold.storage") / "migrations" / _MIGRATION).read_text(encoding="utf-8")
@@ -130,7 +140,9 @@ async def delete_for_runs(conn: Connection, run_ids: Sequence[str]) -> None:
             " WHERE w.thread_id = gone.thread AND w.checkpoint_ns = gone.ns AND w.checkpoint_id = gone.id",
             tuple([row[name] for row in gone] for name in ("thread_id", "checkpoint_ns", "checkpoint_id")),
         )
-    await _delete_unused(conn, sorted({row["thread_id"] for row in (*gone, *left)}))
+    threads = sorted({row["thread_id"] for row in (*gone, *left)})
+    await conn.execute(_PUT_BACK, {"threads": threads, "aside": ASIDE})
+    await _delete_unused(conn, threads)
 
 
 async def copy_thread(pool: Pool, source: str, target: str) -> None:

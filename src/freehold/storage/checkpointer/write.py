@@ -11,20 +11,16 @@ in the transaction that ends it (`pending`). A run of a few quick steps is one c
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, LiteralString
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 import psycopg
 
 from freehold.core.errors import LeaseLost, StorageUnavailable
-from freehold.storage.checkpointer.codec import Rows, digest_array, multirange
+from freehold.storage.checkpointer.statement import Encoded, Pending, statement_of
 from freehold.storage.pool import Pool, is_away
-
-log = logging.getLogger(__name__)
 
 #: How long the writes of tasks wait for the checkpoint that follows them.
 COMPANY_SECONDS = 0.002
@@ -39,64 +35,13 @@ PATIENCE_SECONDS = 45.0
 FENCED = "FH001"
 TAKEN = "FH002"
 
-_MESSAGES: LiteralString = """
-messages AS (
-  INSERT INTO freehold.thread_messages AS t (thread_id, position, type, message)
-  SELECT * FROM unnest(%(m_thread)s::text[], %(m_position)s::int4[], %(m_type)s::text[], %(m_message)s::bytea[])
-  ON CONFLICT (thread_id, position) DO UPDATE SET type = EXCLUDED.type WHERE t.message = EXCLUDED.message  -- the same one, repeated
-  RETURNING 1)"""
-_BLOBS: LiteralString = """
-blobs AS (
-  INSERT INTO freehold.thread_blobs (thread_id, digest, type, value)
-  SELECT * FROM unnest(%(b_thread)s::text[], %(b_digest)s::bytea[], %(b_type)s::text[], %(b_value)s::bytea[])
-  ON CONFLICT DO NOTHING)"""
-_CHECKPOINTS: LiteralString = """
-checkpoints AS (
-  INSERT INTO freehold.thread_checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_id, state, metadata, messages, blobs)
-  SELECT a, b, c, d, e, f::jsonb, g::int4multirange, h::bytea[]
-    FROM unnest(%(c_thread)s::text[], %(c_ns)s::text[], %(c_id)s::text[], %(c_parent)s::text[], %(c_state)s::bytea[],
-                %(c_metadata)s::text[], %(c_messages)s::text[], %(c_blobs)s::text[]) AS new (a, b, c, d, e, f, g, h)
-  ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE
-     SET state = EXCLUDED.state, metadata = EXCLUDED.metadata, messages = EXCLUDED.messages, blobs = EXCLUDED.blobs)"""
-_WRITES: LiteralString = """
-writes AS (
-  INSERT INTO freehold.thread_writes
-         (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, run_id, writes, messages, blobs)
-  SELECT a, b, c, d, e, f, g, h, i::int4multirange, j::bytea[]
-    FROM unnest(%(w_thread)s::text[], %(w_ns)s::text[], %(w_id)s::text[], %(w_task)s::text[], %(w_idx)s::int4[],
-                %(w_path)s::text[], %(w_run)s::text[], %(w_writes)s::bytea[], %(w_messages)s::text[], %(w_blobs)s::text[])
-         AS new (a, b, c, d, e, f, g, h, i, j)
-  ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO UPDATE
-     SET writes = EXCLUDED.writes, messages = EXCLUDED.messages, blobs = EXCLUDED.blobs, run_id = EXCLUDED.run_id
-   WHERE EXCLUDED.idx < 0)"""
-
-
-@dataclass(frozen=True)
-class CheckpointRow:
-    """One checkpoint as it is stored."""
-
-    key: tuple[str, str, str]
-    parent_id: str | None
-    state: bytes
-    metadata: str
-
-
-@dataclass(frozen=True)
-class WriteRow:
-    """Writes of one task as they are stored; `idx` below zero replaces what is there, 0 does not."""
-
-    key: tuple[str, str, str, str, int]
-    task_path: str
-    run_id: str | None
-    writes: bytes
-
-
-Encoded = list[tuple[CheckpointRow | WriteRow, Rows]]
+#: Bytes of rows that go out as one statement, but for a single operation that has more.
+BATCH_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(eq=False)
 class Operation:
-    """One call of the saver. `encode` gives its rows; it is called again where another process took the message positions."""
+    """One call of the saver. `encode` gives its rows; it is called again where they refer to what was not stored after all."""
 
     thread_id: str
     ns: str
@@ -110,36 +55,32 @@ class Operation:
             self.rows = self.encode()
         return self.rows
 
+    @property
+    def size(self) -> int:
+        """Bytes of what it stores, about."""
+        return sum(
+            sum(len(data) for _, _, data in extra.messages) + sum(len(data) for _, data in extra.blobs.values()) + 1024
+            for _, extra in self.encoded()
+        )
 
-@dataclass(frozen=True)
-class Pending:
-    """One statement for somebody else's transaction. It raises `LeaseLost`'s SQLSTATE `FENCED`, or `TAKEN`: see `GroupWriter.pending`."""
 
-    statement: bytes
-    arguments: dict[str, Any]
+class Numbering(Protocol):
+    """Who gives messages their positions."""
 
+    def following(self, thread_id: str) -> Awaitable[int]:
+        """The first position of a thread that is free in the database."""
 
-@dataclass
-class Columns:
-    """The parameters of one statement, a list per column."""
-
-    values: dict[str, list[Any]] = field(default_factory=dict)
-
-    def add(self, prefix: str, **row: Any) -> None:
-        for name, value in row.items():
-            self.values.setdefault(f"{prefix}_{name}", []).append(value)
-
-    def has(self, prefix: str) -> bool:
-        return f"{prefix}_thread" in self.values
+    def forget(self, thread_id: str, following: int = 0) -> None:
+        """Nothing is known to be stored of a thread any more; positions go on from there, or higher."""
 
 
 class GroupWriter:
     """Collects operations and stores them in order, several in one commit. One per saver."""
 
-    def __init__(self, pool: Pool, fence: tuple[UUID, int] | None, renumber: Callable[[str], Any], *, deferred: bool) -> None:
+    def __init__(self, pool: Pool, fence: tuple[UUID, int] | None, numbering: Numbering, *, deferred: bool) -> None:
         self._pool = pool
         self._fence = fence
-        self._renumber = renumber
+        self._numbering = numbering
         self._deferred = deferred
         self._waiting: list[Operation] = []
         self._under_way: list[Operation] = []
@@ -160,7 +101,11 @@ class GroupWriter:
         operation = Operation(thread_id, ns, encode, is_checkpoint, asyncio.get_running_loop().create_future())
         if is_checkpoint:  # now: the state goes on changing
             self._waiting = self._encoded(self._waiting)
-            operation.encoded()
+            try:
+                operation.encoded()
+            except Exception:
+                self._forget({thread_id})
+                raise
             if not self._deferred:
                 self._urgent.set()
         self._waiting.append(operation)
@@ -171,13 +116,13 @@ class GroupWriter:
             await asyncio.shield(operation.done)
 
     @property
-    def busy(self) -> bool:
-        """Whether something is on its way."""
-        return self._task is not None
+    def threads(self) -> set[str]:
+        """Threads of which something waits or is on its way."""
+        return {operation.thread_id for operation in self._unstored()}
 
-    async def settle(self, thread_id: str, ns: str) -> None:
-        """Before a thread's namespace is read: store what waits of it. Raises as `store` does."""
-        if any((each.thread_id, each.ns) == (thread_id, ns) for each in (*self._held, *self._waiting, *self._under_way)):
+    async def settle(self, *place: str) -> None:
+        """Before a place is read (thread id, namespace; none: all): a deferred writer stores what waits of it. Raises as `store` does."""
+        if self._deferred and any(not place or (each.thread_id, each.ns) == place for each in self._unstored()):
             await self.flush()
 
     async def flush(self) -> None:
@@ -200,6 +145,8 @@ class GroupWriter:
             self._urgent.set()
             await asyncio.wait({self._task})
         self._held = self._encoded(self._held)
+        if sum(operation.size for operation in self._held) > BATCH_BYTES:
+            await self.flush()
         self._raise_failure()
         return self._statement_of(self._held) if self._held else None
 
@@ -210,7 +157,7 @@ class GroupWriter:
         self._waiting, self._held = [], []
 
     def _raise_failure(self) -> None:
-        """A value that cannot be stored is told once: then the run ends with that error, and with what was stored before."""
+        """A value that cannot be stored is told once: the run ends with that error, and with what was stored before."""
         failure = self._failure
         if failure is None:
             return
@@ -231,24 +178,51 @@ class GroupWriter:
                 encoded.append(operation)
         return encoded
 
-    def _fail(self, operations: list[Operation], error: Exception) -> None:
+    def _fail(self, failed: Iterable[Operation], error: Exception) -> None:
+        """Tell those who handed it over. Of a deferred run nothing more is stored once the database has given it up."""
         if self._deferred:
             self._failure = error
-        for operation in operations:
+            if isinstance(error, LeaseLost | StorageUnavailable):
+                self.discard()
+        for operation in failed:
             if not operation.done.done():
                 operation.done.set_exception(error)
                 operation.done.exception()  # taken note of, should its caller be gone
+        self._forget({operation.thread_id for operation in failed})
+
+    def _forget(self, threads: set[str]) -> None:
+        """What was encoded was not stored: nothing may refer to it, also of what waits."""
+        for thread_id in threads:
+            self._numbering.forget(thread_id)
+        for operation in self._unstored():
+            if operation.thread_id in threads:
+                operation.rows = None
+
+    def _unstored(self) -> Iterable[Operation]:
+        return (each for each in (*self._under_way, *self._held, *self._waiting) if not each.done.done())
 
     async def _store_all(self) -> None:
         try:
             while self._waiting:
                 await self._gather()
                 self._urgent.clear()
-                self._under_way, self._waiting = self._waiting, []
+                self._under_way = self._next_batch()
                 await self._store_batch(self._under_way)
+                self._under_way = []
         finally:
             self._under_way = []
             self._task = None
+
+    def _next_batch(self) -> list[Operation]:
+        waiting = self._encoded(self._waiting)
+        taken, size = 0, 0
+        while taken < len(waiting) and (taken == 0 or size + waiting[taken].size <= BATCH_BYTES):
+            size += waiting[taken].size
+            taken += 1
+        self._waiting = waiting[taken:]
+        if self._waiting:
+            self._urgent.set()
+        return waiting[:taken]
 
     async def _gather(self) -> None:
         try:
@@ -263,8 +237,14 @@ class GroupWriter:
             return
         try:
             await self._execute(batch)
-        except Exception as error:  # noqa: BLE001 - handed to those who wait for it, whatever it is
+        except (LeaseLost, StorageUnavailable) as error:
             self._fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - handed to those who wait for it, whatever it is
+            if len(batch) == 1:
+                self._fail(batch, error)
+                return
+            for operation in batch:  # one of them cannot be stored; the others can
+                await self._store_batch([operation])
         else:
             for operation in batch:
                 if not operation.done.done():
@@ -293,10 +273,12 @@ class GroupWriter:
             pause = min(pause * 2, 2.0)
 
     async def _encode_again(self, batch: list[Operation]) -> None:
+        """Another process took the positions: look where the threads end now, then number all that waits anew, in its order."""
         threads = {operation.thread_id for operation in batch}
+        following = {thread_id: await self._numbering.following(thread_id) for thread_id in threads}
         for thread_id in threads:
-            await self._renumber(thread_id)
-        for operation in (*batch, *self._held, *self._waiting):  # what waits may refer to messages of the batch
+            self._numbering.forget(thread_id, following[thread_id])
+        for operation in self._unstored():
             if operation.thread_id in threads and operation.rows is not None:
                 operation.rows = operation.encode()
 
@@ -306,55 +288,4 @@ class GroupWriter:
             await conn.execute(pending.statement, pending.arguments, prepare=True, binary=True)
 
     def _statement_of(self, batch: list[Operation]) -> Pending:
-        columns = _columns(batch)
-        parts = tuple(columns.has(prefix) for prefix in ("m", "b", "c", "w"))
-        arguments: dict[str, Any] = dict(columns.values)
-        if self._fence:
-            arguments["run"], arguments["epoch"] = self._fence
-        if parts[0]:
-            arguments["expected"] = len(arguments["m_thread"])
-        return Pending(_statement(parts, self._fence is not None), arguments)
-
-
-@cache
-def _statement(parts: tuple[bool, ...], fenced: bool) -> bytes:
-    ctes = [cte for cte, wanted in zip((_MESSAGES, _BLOBS, _CHECKPOINTS, _WRITES), parts, strict=True) if wanted]
-    if fenced:
-        ctes.insert(0, "held AS MATERIALIZED (SELECT freehold.fence(%(run)s::uuid, %(epoch)s::int4))")
-    checks = ["(SELECT 1 FROM held)"] if fenced else []
-    if parts[0]:
-        checks.append("freehold.expect_stored(%(expected)s::int8, (SELECT count(*) FROM messages))")
-    return ("WITH " + ",\n".join(ctes) + "\nSELECT " + (", ".join(checks) or "1")).encode()
-
-
-def _columns(batch: list[Operation]) -> Columns:
-    """The rows of a batch; of two for the same key the last one counts, except regular writes, where the first does."""
-    columns = Columns()
-    rows: dict[tuple[Any, ...], tuple[str, CheckpointRow | WriteRow, Rows]] = {}
-    blobs: dict[tuple[str, bytes], tuple[str, bytes]] = {}
-    for operation in batch:
-        thread = operation.thread_id
-        for row, extra in operation.encoded():
-            for position, kind, data in extra.messages:
-                columns.add("m", thread=thread, position=position, type=kind, message=data)
-            blobs.update({(thread, digest): value for digest, value in extra.blobs.items()})
-            if isinstance(row, WriteRow) and row.key[4] >= 0 and row.key in rows:
-                continue
-            rows[row.key] = (thread, row, extra)
-    for (thread, digest), (kind, data) in blobs.items():
-        columns.add("b", thread=thread, digest=digest, type=kind, value=data)
-    for _, row, extra in rows.values():
-        _add_row(columns, row, extra)
-    return columns
-
-
-def _add_row(columns: Columns, row: CheckpointRow | WriteRow, extra: Rows) -> None:
-    refers: dict[str, Any] = {"messages": multirange(extra.positions), "blobs": digest_array(extra.digests)}
-    if isinstance(row, CheckpointRow):
-        thread, ns, identifier = row.key
-        columns.add("c", thread=thread, ns=ns, id=identifier, parent=row.parent_id, state=row.state, metadata=row.metadata, **refers)
-    else:
-        thread, ns, identifier, task, idx = row.key
-        columns.add(
-            "w", thread=thread, ns=ns, id=identifier, task=task, idx=idx, path=row.task_path, run=row.run_id, writes=row.writes, **refers
-        )
+        return statement_of([(operation.thread_id, operation.encoded()) for operation in batch], self._fence)
