@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from freehold.core.errors import InvalidRequest, NotSupported
 from freehold.core.run import Durability, MultitaskStrategy, Run, RunRequest, RunStatus
 from freehold.server.wire.body import Body, JsonObject
+from freehold.server.wire.threads import CheckpointGiven, CheckpointId
 
 #: Stream modes we serve, and those of the protocol that are refused by name.
 STREAM_MODES = ("values", "updates", "messages", "messages-tuple", "custom", "debug", "tasks", "checkpoints")
@@ -176,8 +177,8 @@ class RunOnThread(RunBody):
 
     refused: ClassVar[Mapping[str, str]] = {**RunBody.refused, "on_completion": "it belongs to runs without a thread"}
 
-    checkpoint: JsonObject | None = None
-    checkpoint_id: str | None = None
+    checkpoint: CheckpointGiven | None = None
+    checkpoint_id: CheckpointId | None = None
     """Start from this checkpoint instead of the latest."""
     multitask_strategy: MultitaskStrategy = "enqueue"
     """What to do with runs that are active on the thread."""
@@ -185,7 +186,8 @@ class RunOnThread(RunBody):
     """Whether a missing thread is made."""
 
     def _checkpoint(self) -> JsonObject | None:
-        return self.checkpoint or ({"checkpoint_id": self.checkpoint_id} if self.checkpoint_id else None)
+        given = self.checkpoint.plain() if self.checkpoint else {}
+        return {"checkpoint_id": self.checkpoint_id, **given} if self.checkpoint_id else given or None
 
 
 class RunWithoutThread(RunBody):

@@ -126,11 +126,17 @@ class CheckpointGiven(Body):
 
     thread_id: str | None = None
     checkpoint_ns: str = ""
-    checkpoint_id: str | None = None
-    checkpoint_map: JsonObject | None = None
+    checkpoint_id: CheckpointId | None = None
+    checkpoint_map: dict[str, CheckpointId | None] | None = None
 
     def plain(self) -> JsonObject:
-        return self.model_dump(exclude={"thread_id"}, exclude_none=True)
+        return self.model_dump(include={"checkpoint_ns", "checkpoint_id", "checkpoint_map"}, exclude_none=True)
+
+
+class ConfigGiven(CheckpointGiven):
+    """Names a checkpoint, or is a config that does."""
+
+    configurable: CheckpointGiven | None = None
 
 
 class StateUpdate(Body):
@@ -139,7 +145,7 @@ class StateUpdate(Body):
     values: JsonObject | list[Any] | None = None
     as_node: str | None = None
     checkpoint: CheckpointGiven | None = None
-    checkpoint_id: str | None = None
+    checkpoint_id: CheckpointId | None = None
 
     def chosen(self) -> JsonObject | None:
         if self.checkpoint:
@@ -162,7 +168,7 @@ class HistoryQuery(Body):
     refused: ClassVar[Mapping[str, str]] = {"select": "take the parts out of the whole states"}
 
     limit: Limit = 1
-    before: CheckpointId | JsonObject | None = None
+    before: CheckpointId | ConfigGiven | None = None
     """A checkpoint id, a checkpoint, or a config with one; states older than it."""
     metadata: JsonObject | None = None
     checkpoint: CheckpointGiven | None = None
@@ -172,8 +178,7 @@ class HistoryQuery(Body):
             return None
         if isinstance(self.before, str):
             return {"checkpoint_id": self.before}
-        inner = self.before.get("configurable")
-        return inner if isinstance(inner, dict) else self.before
+        return (self.before.configurable or self.before).plain()
 
 
 class StateShown(BaseModel):
