@@ -31,17 +31,23 @@ _HELP = (
 
 
 class PgBouncer:
-    """One PgBouncer on a Unix socket, in front of a server of `PostgresServer`; more clients than connections to the server."""
+    """One PgBouncer on a Unix socket, in front of a server of `PostgresServer`, with five connections to each database of it.
 
-    def __init__(self, server: PostgresServer, passwords: Mapping[str, str], *, pool_size: int = 5) -> None:
+    Args:
+        passwords: of the roles that may enter.
+        ignored: `ignore_startup_parameters`.
+    """
+
+    def __init__(self, server: PostgresServer, passwords: Mapping[str, str], *, ignored: str = "") -> None:
         self.folder = short_folder("fh-pb-")
         binary = self.folder / "pgbouncer"  # a copy that the account it runs as can read
         shutil.copy(find(), binary)
         (self.folder / "users").write_text("".join(f'"{user}" "{password}"\n' for user, password in passwords.items()))
         (self.folder / "ini").write_text(
             f"[databases]\n* = host={server.folder}\n"
-            f"[pgbouncer]\npool_mode = transaction\ndefault_pool_size = {pool_size}\nmax_client_conn = 500\nmax_prepared_statements = 100\n"
+            f"[pgbouncer]\npool_mode = transaction\ndefault_pool_size = 5\nmax_client_conn = 500\nmax_prepared_statements = 100\n"
             f"auth_type = scram-sha-256\nauth_file = {self.folder}/users\nunix_socket_dir = {self.folder}\nlisten_addr =\n"
+            f"ignore_startup_parameters = {ignored}\n"
         )
         if os.getuid() == 0:
             for path in (self.folder, *self.folder.iterdir()):

@@ -106,16 +106,22 @@ async def test_nothing_of_ours_lies_in_public(pool: Pool) -> None:
     assert await one(pool, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
 
 
+@pytest.mark.parametrize("ignored", ["", "options"], ids=["refusing options", "dropping options"])
 async def test_migrations_do_not_go_through_it_but_a_database_that_is_up_to_date_needs_none(
-    database: Database, pgbouncer: PgBouncer
+    database: Database, postgres: PostgresServer, ignored: str
 ) -> None:
-    assert await migrate(database.owner_url, app_role="freehold_app") == []
-    name = f"{database.name}_empty"
-    with psycopg.connect(database.superuser_url, autocommit=True) as admin:
-        admin.execute(f'CREATE DATABASE "{name}" OWNER freehold_owner'.encode())
-    with pytest.raises(Incompatible, match="0001_initial") as refused:
-        await migrate(make_conninfo(database.owner_url, dbname=name))
-    assert "FREEHOLD_MIGRATION_DATABASE_URL" in str(refused.value.hint)
+    pgbouncer = PgBouncer(postgres, {"freehold_owner": "owner-secret"}, ignored=ignored)
+    try:
+        url = pgbouncer.url(make_database(postgres, database.name).owner_url)
+        assert await migrate(url, app_role="freehold_app") == []
+        name = f"{database.name}_empty"
+        with psycopg.connect(database.superuser_url, autocommit=True) as admin:
+            admin.execute(f'CREATE DATABASE "{name}" OWNER freehold_owner'.encode())
+        with pytest.raises(Incompatible, match="0001_initial") as refused:
+            await migrate(make_conninfo(url, dbname=name))
+        assert "FREEHOLD_MIGRATION_DATABASE_URL" in str(refused.value.hint)
+    finally:
+        pgbouncer.remove()
 
 
 async def test_runs_survive_the_kill_of_their_worker(database_url: str, valkey_url: str, tmp_path: Path) -> None:
