@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import lru_cache
 from uuid import UUID, uuid5
 
 #: Namespace of everything Freehold derives; itself uuid5(NAMESPACE_DNS, "freehold").
@@ -18,6 +19,7 @@ def new_id() -> UUID:
     return UUID(int=value)
 
 
+@lru_cache(maxsize=1024)
 def assistant_id(graph_id: str) -> UUID:
     """Id of the system assistant of a graph: the same in every process and after every restart."""
     return uuid5(_NAMESPACE, f"assistant:{graph_id}")

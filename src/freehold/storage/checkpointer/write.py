@@ -26,7 +26,7 @@ from freehold.storage.pool import Pool, is_away
 COMPANY_SECONDS = 0.002
 
 #: How long a deferred writer gathers. Many steps of a graph without a model take less; to one with a model it is nothing.
-GATHER_SECONDS = 0.01
+GATHER_SECONDS = 0.025
 
 #: How long a write or read waits for a database that went away, e.g. while it restarts.
 PATIENCE_SECONDS = 45.0
