@@ -241,6 +241,9 @@ async def test_two_savers_that_store_on_one_thread_at_once_mix_nothing_up(pool: 
 
 async def test_a_thread_of_the_stock_saver_is_read_and_continued(database: Database) -> None:
     async with create_pool(database.owner_url, max_size=5) as pool:
+        async with pool.connection() as conn:
+            await conn.execute("DROP SCHEMA freehold CASCADE")  # a database without a server
+        await PostgresSaver(pool).asetup()
         async with AsyncPostgresSaver.from_conn_string(database.owner_url) as stock:
             await stock.conn.execute("SET search_path TO public")  # type: ignore[union-attr]
             await stock.setup()
@@ -255,6 +258,16 @@ async def test_a_thread_of_the_stock_saver_is_read_and_continued(database: Datab
         assert [s.metadata["step"] for s in history] == list(range(16, -2, -1))
         await PostgresSaver(pool).adelete_thread("old")
         assert [s async for s in graph.aget_state_history(on("old"))] == []
+
+
+async def test_a_servers_database_shows_no_thread_of_another_application(database: Database) -> None:
+    async with create_pool(database.owner_url, max_size=5) as pool, AsyncPostgresSaver.from_conn_string(database.owner_url) as stock:
+        await stock.conn.execute("SET search_path TO public")  # type: ignore[union-attr]
+        await stock.setup()
+        await turn(conversation(stock), "theirs", 1)
+        assert (await conversation(PostgresSaver(pool)).aget_state(on("theirs"))).values == {}
+        await PostgresSaver(pool).adelete_thread("theirs")
+        assert await stock.aget_tuple(on("theirs")) is not None
 
 
 async def test_with_a_key_no_state_value_is_stored_in_clear(pool: Pool) -> None:

@@ -246,6 +246,7 @@ async def test_ids_that_do_not_tell_the_time_are_as_old_as_their_thread(pool: Po
 async def test_what_the_stock_saver_kept_of_a_thread_that_went_on_goes_and_other_stock_threads_stay(database: Database, pool: Pool) -> None:
     continued, left = await thread_of_age(pool, 40), await thread_of_age(pool, 40)
     async with AsyncPostgresSaver.from_conn_string(database.superuser_url) as stock:
+        await stock.conn.execute("SET search_path TO freehold")
         await stock.setup()
         for thread in (continued, left):
             await conversation(stock).ainvoke({"messages": [HumanMessage("long ago")]}, on(thread))
@@ -253,6 +254,7 @@ async def test_what_the_stock_saver_kept_of_a_thread_that_went_on_goes_and_other
     last = await talk(pool, continued, 2)
     await prune(pool, NOW)
     async with AsyncPostgresSaver.from_conn_string(database.superuser_url) as stock:
+        await stock.conn.execute("SET search_path TO freehold")
         assert await stock.aget_tuple(on(continued)) is None
         kept = await stock.aget_tuple(on(left))
         assert kept and len(kept.checkpoint["channel_values"]["messages"]) == 2

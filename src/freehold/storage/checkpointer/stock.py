@@ -1,7 +1,8 @@
 """Threads that LangGraph's own Postgres saver stored (its 3.x tables): read, continued, copied and removed, never written.
 
-Looked for in our schema, where an earlier version of Freehold kept them, and in `public`. A thread that goes on here keeps
-its old checkpoints there and gets the new ones in our tables.
+Looked for in our schema, where an earlier version of Freehold kept them, and, by a saver that stands alone, in `public`. The tables
+there of a server's database are another application's: no owner is known of their threads, so whoever makes a thread with such an
+id would read it. A thread that goes on here keeps its old checkpoints there and gets the new ones in our tables.
 """
 
 from __future__ import annotations
@@ -124,10 +125,11 @@ def _count(counts: dict[str, int], table: str, gone: AsyncCursor[DictRow]) -> No
 
 
 async def find_stock_schemas(conn: AsyncConnection[DictRow]) -> tuple[str, ...]:
-    """Schemas with stock tables we may read and delete from."""
+    """Schemas with stock tables we may read and delete from; where a server keeps its runs, only its own."""
     cursor = await conn.execute(
         "SELECT n.nspname::text AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relname = 'checkpoint_blobs' AND c.relkind = 'r' AND n.nspname IN ('freehold', 'public')"
+        " WHERE c.relname = 'checkpoint_blobs' AND c.relkind = 'r' AND (n.nspname = 'freehold'"
+        " OR n.nspname = 'public' AND NOT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'freehold' AND tablename = 'runs'))"
         " AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT, DELETE') ORDER BY 1"
     )
     return tuple(row["schema"] for row in await cursor.fetchall())
