@@ -136,13 +136,13 @@ class Model:
     # -- workers -------------------------------------------------------------------------------------------------
 
     def claimable(self) -> Iterator[ModelRun]:
-        """In the order of acceptance, one of a thread at a time; one that has begun comes first, one that is delayed before it began
-        holds nobody up."""
+        """Of each thread the run that has begun, or else the first accepted; one that was delayed before it began holds nobody up."""
         for thread in self.threads.values():
             active = [run for run in self.runs_of(thread) if run.is_active]
             if any(run.status == "running" for run in active):
                 continue
-            in_line = sorted((run for run in active if not run.delayed or run.epoch > 0), key=lambda run: run.epoch == 0)
+            begun = [run for run in active if run.epoch > 0]
+            in_line = begun or [run for run in active if not run.delayed]
             if in_line and not in_line[0].delayed:
                 yield in_line[0]
 
