@@ -517,6 +517,24 @@ async def test_an_id_that_is_no_text_finds_nothing(pool: Pool) -> None:
     assert [found async for found in saver.alist(on("t"), before=on("t", checkpoint_id=123))] == []
 
 
+async def test_a_checkpoint_that_is_pruned_while_it_is_read_is_read_again(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = conversation(PostgresSaver(pool))
+    for number in range(3):
+        last = await turn(graph, "t", number)
+    saver = PostgresSaver(pool)
+    fetch = saver._fetch
+
+    async def pruned_first(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        await graph.aupdate_state(on("t"), {"messages": [RemoveMessage(m.id) for m in last["messages"][:4]]})
+        await PostgresSaver(pool).aprune(["t"])
+        return await fetch(*arguments)
+
+    monkeypatch.setattr(saver, "_fetch", pruned_first)
+    found = await saver.aget_tuple(on("t"))
+    assert found and found.checkpoint["channel_values"]["messages"] == last["messages"][4:]
+
+
 class TestDeferred:
     """A saver that gathers, for whoever stores the rest when a run ends."""
 

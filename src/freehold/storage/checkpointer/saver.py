@@ -31,7 +31,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from freehold.core.encode import to_json
-from freehold.core.errors import StorageUnavailable
+from freehold.core.errors import Incompatible, StorageUnavailable
 from freehold.storage.checkpointer import upkeep
 from freehold.storage.checkpointer.codec import Decoder, Encoder, Fetched, Node, Wanted, pack, unpack
 from freehold.storage.checkpointer.messages import ThreadMessages
@@ -155,8 +155,8 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
                 f"SELECT {_COLUMNS} FROM freehold.thread_checkpoints c {_WRITES} {where} "  # noqa: S608 - constant conditions, values as parameters
                 f"ORDER BY c.checkpoint_id DESC, c.thread_id DESC, c.checkpoint_ns DESC LIMIT {size}"
             )
-            rows = await _patiently(lambda statement=statement, values=values: self._rows(statement, values))  # type: ignore[misc]
-            for found in await self._tuples(rows):
+            rows, tuples = await _patiently(lambda statement=statement, values=values: self._page(statement, values))  # type: ignore[misc]
+            for found in tuples:
                 yield found
             listed += len(rows)
             if len(rows) < size:
@@ -176,9 +176,8 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         target = await self.aget_tuple(config)
         parent = target.parent_config["configurable"]["checkpoint_id"] if target and target.parent_config else None
         while parent and remaining:
-            rows = await self._ancestors(thread_id, ns, parent)
-            tuples = await self._tuples(rows)
-            if not rows:
+            tuples = await _patiently(lambda parent=parent: self._ancestors(thread_id, ns, parent))  # type: ignore[misc]
+            if not tuples:
                 stock = await self._stock.get_tuple(_config(thread_id, ns, parent))
                 tuples = [stock] if stock else []
             parent = None
@@ -189,9 +188,9 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             history["writes"].reverse()
         return found
 
-    async def _ancestors(self, thread_id: str, ns: str, checkpoint_id: str) -> list[dict[str, Any]]:
+    async def _ancestors(self, thread_id: str, ns: str, checkpoint_id: str) -> list[CheckpointTuple]:
         """A checkpoint and the chain of its parents, at most a page."""
-        return await self._rows(
+        _, tuples = await self._page(
             "WITH RECURSIVE chain AS ("  # noqa: S608 - constant columns
             " SELECT checkpoint_id, parent_id, 1 AS depth FROM freehold.thread_checkpoints"
             "  WHERE thread_id = %(thread)s AND checkpoint_ns = %(ns)s AND checkpoint_id = %(id)s"
@@ -202,6 +201,11 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             f" {_WRITES} ORDER BY depth",
             {"thread": thread_id, "ns": ns, "id": checkpoint_id, "page": PAGE},
         )
+        return tuples
+
+    async def _page(self, statement: str, arguments: Any) -> tuple[list[dict[str, Any]], list[CheckpointTuple]]:
+        rows = await self._rows(statement, arguments)
+        return rows, await self._tuples(rows)
 
     async def _rows(self, statement: str, arguments: Any) -> list[dict[str, Any]]:
         async with self._pool.connection() as conn, conn.cursor(binary=True) as cursor:
@@ -216,7 +220,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             collect.positions.append(row["positions"])
             for node in (*state["values"].values(), *(node for _, _, node in writes)):
                 collect.add(node)
-        fetched = {thread: await _patiently(lambda t=thread, w=want: self._fetch(t, w)) for thread, want in wanted.items()}  # type: ignore[misc]
+        fetched = {thread: await self._fetch(thread, want) for thread, want in wanted.items()}
         found = []
         for row, state, writes in parsed:
             found.append(_tuple(row, state, writes, Decoder(self.serde, fetched[row["thread_id"]], known)))
@@ -510,13 +514,19 @@ def _collect(found: dict[str, DeltaChannelHistory], remaining: set[str], ancesto
 
 
 async def _patiently(operation: Callable[[], Awaitable[T]]) -> T:
-    """Read again while the database is away."""
+    """Read again while the database is away; once more where a checkpoint was pruned between two parts of a reading."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + PATIENCE_SECONDS
     pause = 0.1
+    read_in_parts = False
     while True:
         try:
             return await operation()
+        except Incompatible:
+            if read_in_parts:
+                raise
+            read_in_parts = True
+            continue
         except psycopg.Error as error:
             if not is_away(error):
                 raise
