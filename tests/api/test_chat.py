@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 from uuid import UUID, uuid4
@@ -64,6 +65,17 @@ async def test_every_turn_is_recorded(http: httpx.AsyncClient, api_database_url:
     async with await psycopg.AsyncConnection.connect(api_database_url) as conn:
         rows = await (await conn.execute("SELECT message, response FROM freehold.conversations WHERE message = %s", (message,))).fetchall()
     assert rows == [(message, message)] * 2
+
+
+async def test_a_turn_whose_client_left_its_stream_is_recorded_once_it_has_ended(http: httpx.AsyncClient, api_database_url: str) -> None:
+    message = f"think a little {uuid4()}"
+    async with http.stream("POST", "/chat", json={"message": message, "stream": True}) as response:
+        assert response.status_code == 200
+    async with await psycopg.AsyncConnection.connect(api_database_url, autocommit=True) as conn, asyncio.timeout(20):
+        statement = "SELECT response FROM freehold.conversations WHERE message = %s"
+        while not (rows := await (await conn.execute(statement, (message,))).fetchall()):
+            await asyncio.sleep(0.05)
+    assert rows == [(message,)]
 
 
 async def test_the_thread_is_an_ordinary_one(http: httpx.AsyncClient) -> None:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import LiteralString
 from uuid import UUID
 
 from freehold.core.caller import Caller
 from freehold.storage.pool import Pool, connection
+
+_RECORD: LiteralString = """
+INSERT INTO freehold.conversations (organisation, owner, thread_id, run_id, message, response)
+SELECT %(organisation)s, %(owner)s, thread_id, %(run_id)s, %(message)s, %(response)s
+  FROM freehold.threads
+ WHERE thread_id = %(thread_id)s
+   AND NOT EXISTS (SELECT FROM freehold.conversations told WHERE told.thread_id = %(thread_id)s AND told.run_id = %(run_id)s)
+   FOR KEY SHARE OF threads
+"""
 
 
 class Conversations:
@@ -15,10 +26,13 @@ class Conversations:
         self._pool = pool
 
     async def record(self, caller: Caller, *, thread_id: UUID, run_id: UUID, message: str, response: str) -> None:
-        """Keep one turn."""
+        """Keep one turn, once however often it is told; nothing where its thread was deleted meanwhile."""
+        arguments = {
+            **asdict(caller),
+            "thread_id": thread_id,
+            "run_id": run_id,
+            "message": message.replace("\0", ""),
+            "response": response.replace("\0", ""),
+        }
         async with connection(self._pool) as conn:
-            await conn.execute(
-                "INSERT INTO freehold.conversations (organisation, owner, thread_id, run_id, message, response)"
-                " VALUES (%s, %s, %s, %s, %s, %s)",
-                (caller.organisation, caller.owner, thread_id, run_id, message.replace("\0", ""), response.replace("\0", "")),
-            )
+            await conn.execute(_RECORD, arguments)

@@ -118,6 +118,8 @@ async def talk(state: MessagesState) -> dict[str, Any]:
     said = state["messages"][-1]
     if said.content == "think for ever":
         await asyncio.sleep(600)
+    if str(said.content).startswith("think a little"):
+        await asyncio.sleep(1)
     if said.type == "human" and said.content == "calculate":
         call = {"name": "calculate", "args": {"expression": "42 * 17"}, "id": "call-1", "type": "tool_call"}
         return {"messages": [AIMessage("", tool_calls=[call])]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -43,7 +44,11 @@ async def chat(body: ChatBody, caller: Authenticated, parts: Parts, agents: Talk
     run = await _launch(parts, agents, caller, body, plain_thread_id(caller.organisation, caller.owner, name), given)
     turn = Turn(parts, run, given)
     if body.stream:
-        return Streamed(_pieces(parts, caller, body, name, turn), headers={"Content-Location": run_path(run)})
+        return Streamed(
+            _pieces(parts, caller, body, name, turn),
+            headers={"Content-Location": run_path(run)},
+            on_disconnect=partial(_finish_unwatched, parts, caller, body, name, Turn(parts, run, given)),
+        )
     async with aclosing(turn.said()) as saying:
         async for _ in saying:
             pass
@@ -67,6 +72,17 @@ async def _finish(parts: ServerParts, caller: Caller, body: ChatBody, name: str,
     except StorageUnavailable as error:
         log.warning("a turn of run %s is not recorded: %s", turn.run.run_id, error.message, extra={"action": "turn_unrecorded"})
     return _shown(answer, name, turn.run)
+
+
+async def _finish_unwatched(parts: ServerParts, caller: Caller, body: ChatBody, name: str, turn: Turn) -> None:
+    """The client left, the run goes on: its turn is recorded all the same, unless this server stops before it ends."""
+    try:
+        async with aclosing(turn.said()) as saying:
+            async for _ in saying:
+                pass
+        await _finish(parts, caller, body, name, turn)
+    except FreeholdError as error:
+        log.info("run %s, whose client left, gave no answer: %s", turn.run.run_id, error.message, extra={"action": "turn_unrecorded"})
 
 
 def _shown(answer: Answer, name: str, run: Run) -> dict[str, Any]:
