@@ -134,7 +134,7 @@ class Arena:
         self.valkey = ValkeyServer(persistent=True)
         self.workers: list[WorkerProcess] = []
         self.servers: list[AgentServer] = []
-        #: How often Valkey lost its memory: readers are told a gap then.
+        #: How often Valkey lost its memory, or may have lost the last of it: readers are told a gap then.
         self.valkey_losses = 0
         self._started = 0
         self._exit = AsyncExitStack()
@@ -244,6 +244,8 @@ class Arena:
     # -- Valkey --------------------------------------------------------------------------------------------------
 
     async def restart_valkey(self, *, kill: bool) -> None:
+        if kill:  # while an fsync is under way it puts off writing its file, so that what it has confirmed can be lost with it
+            self.valkey_losses += 1
         await asyncio.to_thread(self.valkey.stop, kill=kill)
         await asyncio.sleep(0.3)
         await asyncio.to_thread(self.valkey.start)
