@@ -48,7 +48,8 @@ def _stored_twice_or_skipped(history: History) -> Iterator[str]:
         for checkpoint in _in_order(thread):
             steps[checkpoint.run_id, checkpoint.namespace].append(checkpoint.step)
         for (run_id, namespace), stored in steps.items():
-            if stored != list(range(stored[0], stored[0] + len(stored))):
+            wanted = sorted(set(stored)) if thread.stored_at_exits else list(range(stored[0], stored[0] + len(stored)))
+            if stored != wanted:
                 yield f"run {run_id} stored steps {stored} {namespace}".rstrip()
 
 

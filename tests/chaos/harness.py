@@ -269,8 +269,9 @@ class Seed:
             )
         values = (await self.arena.threads.get(LOCAL, thread.thread_id)).values
         last = (await self._state(thread)).values or None
-        steps = thread.expected.steps if thread.plan.strategy == "enqueue" else None
-        return ThreadRecord(str(thread.thread_id), values, last, tuple(stored), expected_steps=steps)
+        at_exits = thread.plan.requests[0].durability == "exit" and "worker drained" in self.faults
+        steps = thread.expected.steps if thread.plan.strategy == "enqueue" and not at_exits else None
+        return ThreadRecord(str(thread.thread_id), values, last, tuple(stored), expected_steps=steps, stored_at_exits=at_exits)
 
     async def _run(self, thread: Thread, place: int, record: ThreadRecord, free_at: float) -> RunRecord:
         accepted = thread.runs[place]

@@ -62,6 +62,8 @@ class ThreadRecord:
     forks: frozenset[str] = frozenset()
     #: Root steps that the same runs store undisturbed, oldest first; None: not known.
     expected_steps: tuple[int, ...] | None = None
+    #: Its runs store only what they leave (durability "exit"), and a draining worker may have given one back in the middle.
+    stored_at_exits: bool = False
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,11 @@ def test_a_good_history_has_no_violation() -> None:
     assert check(GOOD) == []
 
 
+#: A run given back in the middle stores what it has; stored twice it is still found.
+TWICE_AT_EXIT = (*CHECKPOINTS, StoredCheckpoint("4", "3", "r", 2))
+
 BAD = [
+    ("stored once", with_thread(checkpoints=TWICE_AT_EXIT, stored_at_exits=True)),
     ("reaches an end", with_run(status="running", ended_at=None)),
     ("reaches an end", with_run(ended_at=99.0)),
     ("stays as it ended", with_run(endings=frozenset({("error", 1.5), ("success", 2.0)}))),
@@ -78,6 +82,10 @@ def test_damage_is_found_and_named(promise: str, history: History) -> None:
 def test_a_run_that_was_taken_back_with_all_it_left_is_no_violation() -> None:
     gone = RunRecord("s", "t", "gone", None, 1.0, None, 1.0, None, None, None, "gone")
     assert check(replace(GOOD, runs=(RUN, gone))) == []
+
+
+def test_a_run_that_stores_only_what_it_leaves_may_skip_steps() -> None:
+    assert check(with_thread(checkpoints=(replace(CHECKPOINTS[0], step=2), replace(CHECKPOINTS[1], step=4)), stored_at_exits=True)) == []
 
 
 def test_every_rule_is_broken_by_some_history_here() -> None:
