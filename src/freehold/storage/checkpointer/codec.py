@@ -25,9 +25,11 @@ import ormsgpack
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from freehold.core.errors import Incompatible
 from freehold.storage.checkpointer.messages import ThreadMessages, expanded, ranges
+from freehold.storage.checkpointer.revive import revived
 
 #: Bytes up to which a value is stored inside every checkpoint that has it: about what a row of its own would cost in keys.
 INLINE_BYTES = 192
@@ -213,6 +215,7 @@ class Decoder:
         self._fetched = fetched
         self._known = known
         self._encrypted = isinstance(serde, EncryptedSerializer)
+        self._plain = type(serde) is JsonPlusSerializer
         if known is not None:
             known.digests.update(fetched.blobs)
             known.anonymous.update(
@@ -244,7 +247,7 @@ class Decoder:
         content = None
         if kind in (REFERRING, ANONYMOUS):
             content, kind, data = unpack(data)
-        message = cast(BaseMessage, self._load(kind, data))
+        message = (revived(data) if self._plain and kind == "msgpack" else None) or cast(BaseMessage, self._load(kind, data))
         if content is not None:
             message.__dict__["content"] = self._content(content)
         if self._known is not None and isinstance(message, BaseMessage):

@@ -110,10 +110,10 @@ class _NotComparable(Exception):
 
 def _exactly(fields: dict[str, Any]) -> bytes | None:
     """To Python 1, 1.0 and True are equal, to a tool they are not. None where a message has nothing of that kind."""
-    free = [value for key in ("tool_calls", "additional_kwargs", "artifact") if (value := fields.get(key))]
-    if type(fields.get("content")) is list:
-        free.append(fields["content"])
-    return ormsgpack.packb(free, option=ormsgpack.OPT_NON_STR_KEYS) if free else None
+    calls, more, artifact, content = fields.get("tool_calls"), fields.get("additional_kwargs"), fields.get("artifact"), fields["content"]
+    if not calls and not more and not artifact and type(content) is str:
+        return None
+    return ormsgpack.packb([calls, more, artifact, content], option=ormsgpack.OPT_NON_STR_KEYS)
 
 
 def _copied_fields(fields: dict[str, Any]) -> dict[str, Any]:

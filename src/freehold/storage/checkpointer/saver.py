@@ -65,10 +65,12 @@ _WRITES = f"""CROSS JOIN LATERAL (
    WHERE w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns AND w.checkpoint_id = c.checkpoint_id
      AND w.idx > -{ASIDE}) w"""  # noqa: S608 - a constant
 
+# OFFSET 0 keeps the planner from reading the whole thread and spooling it to disk to join it with one range.
 _MESSAGES = """
 SELECT m.position, m.type, m.message
-  FROM unnest((SELECT range_agg(each::int4multirange) FROM unnest(%s::text[]) AS each)) AS part
-  JOIN freehold.thread_messages m ON m.thread_id = %s AND m.position >= lower(part) AND m.position < upper(part)"""
+  FROM unnest((SELECT range_agg(each::int4multirange) FROM unnest(%s::text[]) AS each)) AS part,
+       LATERAL (SELECT position, type, message FROM freehold.thread_messages
+                 WHERE thread_id = %s AND position >= lower(part) AND position < upper(part) OFFSET 0) AS m"""
 
 
 class PostgresSaver(BaseCheckpointSaver[Any]):
