@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 from uuid import UUID
 
 from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, FreeholdError, NotFound
 from freehold.core.run import ACTIVE, CancelAction, MultitaskStrategy, RunStatus
+
+_moments = count()
 
 #: An answer, or the error that is raised instead.
 Refusal = type[FreeholdError]
@@ -49,6 +52,8 @@ class ModelRun:
     error: Any = None
     lease_over: bool = False
     claimed_long_ago: bool = False
+    #: When it was last due: a number that rises; set with `delayed`.
+    due: int = field(init=False)
 
     @property
     def is_active(self) -> bool:
@@ -61,6 +66,11 @@ class ModelRun:
     def back_to_queue(self, *, counted: bool) -> None:
         self.status, self.worker, self.in_hand = "pending", None, False
         self.deaths += counted
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "delayed" and not value:
+            self.due = next(_moments)
 
     def held_with(self, epoch: int) -> bool:
         return self.status == "running" and self.epoch == epoch
@@ -118,7 +128,8 @@ class Model:
             run.status = "interrupted"
         else:
             run.cancel = "rollback" if run.cancel == "rollback" else action
-            run.delayed = False
+            if run.delayed:
+                run.delayed = False
             return False
         return True
 
@@ -147,7 +158,8 @@ class Model:
                 yield in_line[0]
 
     def claim(self, worker: str, limit: int) -> list[ModelRun]:
-        taken = sorted(self.claimable(), key=self.runs.index)[:limit]
+        """One that has begun before all others, then whoever was due first; told in the order of acceptance."""
+        taken = sorted(sorted(self.claimable(), key=lambda run: (run.epoch == 0, run.due))[:limit], key=self.runs.index)
         for run in taken:
             run.status, run.worker, run.in_hand = "running", worker, True
             run.epoch += 1

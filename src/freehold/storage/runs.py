@@ -243,12 +243,12 @@ class Runs:
     # -- workers -------------------------------------------------------------------------------------------------
 
     async def claim(self, worker: str, lease_seconds: float) -> Run | None:
-        """Take the oldest run that may start, with a new epoch; None when there is none."""
+        """Take a run that may start, with a new epoch: one that has begun, or the one that has waited longest; None when there is none."""
         claimed = await self.claim_several(Claimant(worker, lease_seconds), 1)
         return claimed[0] if claimed else None
 
     async def claim_several(self, claimant: Claimant, limit: int) -> Sequence[Run]:
-        """The same for up to `limit` runs at once, oldest first, no two of one thread."""
+        """The same for up to `limit` runs at once, in the order they were accepted, no two of one thread."""
         async with connection(self._pool) as conn:
             for _ in range(CLAIM_ATTEMPTS):
                 try:

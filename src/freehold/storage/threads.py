@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from freehold.core.caller import Caller
@@ -52,6 +53,9 @@ class Thread:
     status_at_rest: ThreadStatus
 
 
+_FIELDS = tuple(field.name for field in fields(Thread))
+
+
 @dataclass(frozen=True)
 class ThreadFilter:
     """What to search for; None does not restrict."""
@@ -91,7 +95,7 @@ class Threads:
             raise unstorable(error, "metadata") from error
         if row is None:
             raise Conflict(f"Thread with ID {thread_id} already exists", hint='choose another id, or pass if_exists="do_nothing"')
-        return Thread(**row)
+        return _thread(row)
 
     async def get(self, caller: Caller, thread_id: UUID) -> Thread:
         """Raises NotFound where the caller has no such thread."""
@@ -99,7 +103,7 @@ class Threads:
             row = await (await conn.execute(SQL["get"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
         if row is None:
             raise NotFound(f"Thread with ID {thread_id} not found")
-        return Thread(**row)
+        return _thread(row)
 
     async def patch(self, caller: Caller, thread_id: UUID, metadata: dict[str, Any]) -> Thread:
         """Merge metadata. Raises NotFound."""
@@ -108,7 +112,7 @@ class Threads:
             row = await (await conn.execute(SQL["patch"], arguments)).fetchone()
         if row is None:
             raise NotFound(f"Thread with ID {thread_id} not found")
-        return Thread(**row)
+        return _thread(row)
 
     async def delete(self, caller: Caller, thread_id: UUID) -> None:
         """Remove a thread with its runs and checkpoints; a run in progress loses its claim and stops. Raises NotFound."""
@@ -141,7 +145,7 @@ class Threads:
         async with connection(self._pool) as conn:
             rows = await (await conn.execute(statement, arguments)).fetchall()
         total = rows[0]["total"] if rows else 0
-        return [Thread(**{key: value for key, value in row.items() if key != "total"}) for row in rows], total
+        return [_thread(row) for row in rows], total
 
     @asynccontextmanager
     async def hold(self, caller: Caller, thread_id: UUID) -> AsyncIterator[HeldThread]:
@@ -158,7 +162,7 @@ class Threads:
             row = await (await conn.execute(SQL["hold"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
             if row is None:
                 raise NotFound(f"Thread with ID {thread_id} not found")
-            thread = Thread(**row)
+            thread = _thread(row)
             if thread.status == "busy":
                 raise Conflict(f"thread {thread_id} is busy with a run", hint="wait for the run or cancel it, then update the state")
             yield HeldThread(thread, as_pool(conn))
@@ -182,3 +186,7 @@ class HeldThread:
         }
         async with self.pool.connection() as conn:
             await conn.execute(SQL["set_state"], arguments)
+
+
+def _thread(row: DictRow) -> Thread:
+    return Thread(**{name: row[name] for name in _FIELDS})

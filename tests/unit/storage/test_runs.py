@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,6 +15,7 @@ from freehold.core.errors import Conflict, InvalidRequest, LeaseLost, NotFound
 from freehold.core.ids import assistant_id
 from freehold.core.run import Run, RunRequest
 from freehold.storage import queries
+from freehold.storage import runs as runs_module
 from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
@@ -177,6 +179,45 @@ async def test_a_run_that_has_begun_is_not_overtaken_by_one_accepted_earlier_tha
     await runs.finish(again, "success", thread_status="idle", values=b"{}", interrupts={})
     last = await runs.claim("w2", 10)
     assert last and last.run_id == delayed.run_id
+
+
+async def test_a_run_that_has_begun_is_claimed_first_then_the_one_that_has_waited_longest(runs: Runs, pool: Pool) -> None:
+    delayed, second, begun = await accept(runs, after_seconds=3600), await accept(runs), await accept(runs)
+    async with pool.connection() as conn:
+        await conn.execute("UPDATE freehold.runs SET epoch = 1 WHERE run_id = %s", (begun.run_id,))
+        await conn.execute("UPDATE freehold.runs SET available_at = now() WHERE run_id = %s", (delayed.run_id,))
+    claimed = [await runs.claim("w", 10) for _ in range(3)]
+    assert [run and run.run_id for run in claimed] == [begun.run_id, second.run_id, delayed.run_id]
+
+
+async def test_runs_that_may_not_start_are_not_looked_at_one_by_one(runs: Runs, pool: Pool, thread: UUID) -> None:
+    await accept(runs, thread)
+    assert await runs.claim("w", 10)
+    copy = (
+        "INSERT INTO freehold.runs (run_id, thread_id, assistant_id, organisation, owner, request, available_at)"
+        " SELECT gen_random_uuid(), %s, assistant_id, organisation, owner, request, now() + %s::interval"
+        " FROM freehold.runs, generate_series(1, 3000) WHERE status = 'running'"
+    )
+    async with pool.connection() as conn:
+        await conn.execute(copy, (thread, "0 s"))
+        await conn.execute(copy, ((await Threads(pool).create(ANNA)).thread_id, "1 h"))
+    last = await accept(runs)
+    async with pool.connection() as conn, conn.transaction(force_rollback=True):
+        arguments = {"worker": "w", "lease_seconds": 10, "limit": 2}
+        row = await (await conn.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + runs_module.SQL["claim"], arguments)).fetchone()
+    assert row
+    looks = {node["Alias"]: node for node in nodes(row["QUERY PLAN"][0]["Plan"]) if "Alias" in node}
+    assert looks["candidate"]["Actual Rows"] + looks["candidate"]["Rows Removed by Filter"] == 3001  # the delayed ones are not among them
+    assert looks["other"]["Actual Loops"] == 1
+    claimed = await runs.claim("w", 10)
+    assert claimed and claimed.run_id == last.run_id
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A query plan's nodes."""
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
 
 
 async def test_runs_accepted_together_with_reject_let_exactly_one_through(runs: Runs, thread: UUID) -> None:

@@ -53,20 +53,20 @@ DELETE FROM freehold.runs
    AND status NOT IN ('pending', 'running')
 RETURNING run_id
 
--- claim: take the oldest runs that may start now; two workers never get the same one, a thread never has two running
+-- claim: take runs that may start now: what has begun first, then what has waited longest; two workers never get the same one, a
+-- thread never has two running. Runs behind a busy thread are passed by a look into a small hash table each, delayed ones not at all.
 WITH chosen AS MATERIALIZED (  -- evaluated once, whatever the plan: a lock too many would be a run nobody else can take
   SELECT candidate.run_id
     FROM freehold.runs candidate
    WHERE candidate.status = 'pending' AND candidate.available_at <= now()
+     AND candidate.thread_id NOT IN (SELECT running.thread_id FROM freehold.runs running WHERE running.status = 'running')
      AND NOT EXISTS (SELECT FROM freehold.runs other
-                      WHERE other.thread_id = candidate.thread_id AND other.run_id <> candidate.run_id
-                        AND other.status IN ('pending', 'running')
-                        AND (other.status = 'running'
-                             OR (other.epoch = 0, other.queue_position) < (candidate.epoch = 0, candidate.queue_position)
-                                -- one that was delayed on purpose holds nobody up; one that has begun is the next, whatever was
-                                -- accepted before it: another would start in the middle of it
-                                AND (other.available_at <= now() OR other.epoch > 0)))
-   ORDER BY candidate.queue_position
+                      WHERE other.thread_id = candidate.thread_id AND other.status = 'pending'
+                        AND (other.epoch = 0, other.queue_position) < (candidate.epoch = 0, candidate.queue_position)
+                        -- one that was delayed on purpose holds nobody up; one that has begun is the next, whatever was accepted
+                        -- before it: another would start in the middle of it
+                        AND (other.available_at <= now() OR other.epoch > 0))
+   ORDER BY candidate.epoch = 0, candidate.available_at, candidate.queue_position
    LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE freehold.runs
