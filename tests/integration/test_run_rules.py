@@ -532,12 +532,8 @@ BROKEN = {
     "release": ("AND epoch = %(epoch)s AND", "AND"),
     "claim": ("other.queue_position) < (", "other.queue_position) > ("),
     "ask_to_stop": ("CASE WHEN cancel = 'rollback' THEN cancel ELSE %(action)s END", "%(action)s"),
-    "cancel_unstarted": ("AND epoch = 0", ""),
     "reap": ("AND lease_until < now() ", ""),
-    "give_back_lost": (", attempt = attempt - 1", ""),
-    "settle_thread": ("status_at_rest", "'idle'"),
     "get": ("AND owner = %(owner)s", ""),
-    "enqueue": (", temporary = false", ""),
 }
 
 
