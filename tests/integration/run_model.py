@@ -139,6 +139,8 @@ class Model:
         run.thread.checkpoints = {name: stored for name, stored in run.thread.checkpoints.items() if stored[0] != run.run_id}
         if left := self.runs_of(run.thread):
             run.thread.graph = left[-1].graph
+        elif not run.thread.checkpoints:
+            run.thread.graph = None
 
     def delete_thread(self, thread: ModelThread) -> None:
         del self.threads[thread.thread_id]

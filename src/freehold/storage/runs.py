@@ -200,6 +200,7 @@ class Runs:
         """What a run left besides its row, which is gone: from here on the thread has never seen it."""
         await delete_for_runs(conn, [str(run.run_id)])
         await conn.execute(SQL["rewind_graph"], {"thread_id": run.thread_id})
+        await conn.execute(SQL["unset_graph"], {"thread_id": run.thread_id})
 
     async def get(self, caller: Caller, thread_id: UUID, run_id: UUID) -> Run:
         """Raises NotFound where the caller has no such run."""

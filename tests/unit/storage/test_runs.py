@@ -391,6 +391,21 @@ async def test_how_long_a_run_has_been_as_it_is_the_database_says(runs: Runs, po
     assert 3600 <= (await runs.get(ANNA, thread, run.run_id)).untouched_seconds < 3700
 
 
+@pytest.mark.parametrize("given", [{}, {"graph_id": "made for"}])
+async def test_a_thread_whose_only_runs_are_rolled_back_is_of_the_graph_it_was_made_for(
+    runs: Runs, pool: Pool, given: dict[str, Any]
+) -> None:
+    thread = (await Threads(pool).create(ANNA, metadata={"kept": 1, **given})).thread_id
+    accepted = [await accept(runs, thread) for _ in range(2)]
+    claimed = await runs.claim("w", 10)
+    assert claimed
+    for run in accepted:
+        await runs.cancel(ANNA, thread, run.run_id, "rollback")
+    assert (await Threads(pool).get(ANNA, thread)).metadata["graph_id"] == "agent"
+    assert await runs.roll_back(claimed)
+    assert (await Threads(pool).get(ANNA, thread)).metadata == {"kept": 1, **given}
+
+
 async def test_the_queue_tells_its_length_and_age(runs: Runs) -> None:
     assert (await runs.queue()).depth == 0
     await accept(runs)

@@ -2,7 +2,9 @@
 WITH thread AS (
   UPDATE freehold.threads
      SET status = 'busy', updated_at = now(), temporary = false,  -- somebody goes on with it
-         metadata = metadata || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text)
+         metadata = metadata || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text),
+         graph_before_runs = COALESCE(graph_before_runs, jsonb_strip_nulls(jsonb_build_object(
+           'graph_id', metadata->'graph_id', 'assistant_id', metadata->'assistant_id')))
    WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
   RETURNING thread_id, metadata
 )
@@ -18,8 +20,8 @@ ON CONFLICT (thread_id) DO NOTHING
 
 -- enqueue_stateless: accept a run on a thread made for it
 WITH thread AS (
-  INSERT INTO freehold.threads (thread_id, organisation, owner, status, temporary, metadata)
-  VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy', %(temporary)s,
+  INSERT INTO freehold.threads (thread_id, organisation, owner, status, temporary, graph_before_runs, metadata)
+  VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy', %(temporary)s, '{}',
           jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text))
   RETURNING thread_id
 )
@@ -177,6 +179,13 @@ UPDATE freehold.threads
   FROM (SELECT assistants.graph_id, assistants.assistant_id FROM freehold.runs JOIN freehold.assistants USING (assistant_id)
          WHERE runs.thread_id = %(thread_id)s ORDER BY runs.queue_position DESC LIMIT 1) newest
  WHERE threads.thread_id = %(thread_id)s
+
+-- unset_graph: a thread without any run and state belongs to the graph it was made for, if to any
+UPDATE freehold.threads
+   SET metadata = metadata - '{graph_id,assistant_id}'::text[] || graph_before_runs, graph_before_runs = NULL
+ WHERE thread_id = %(thread_id)s AND graph_before_runs IS NOT NULL
+   AND NOT EXISTS (SELECT FROM freehold.runs WHERE runs.thread_id = %(thread_id)s)
+   AND NOT EXISTS (SELECT FROM freehold.thread_checkpoints c WHERE c.thread_id = %(thread_id)s::text)
 
 -- remove: take a run away that is to be rolled back, with the epoch checked
 DELETE FROM freehold.runs
