@@ -55,7 +55,7 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
     told = agent_environment(settings, engine)
     parts = (
         None if settings.database.url else postgres.service(settings),
-        None if settings.redis.url else valkey.service(),
+        None if settings.redis.url else valkey.service(machine),
         llama_cpp.service(settings, engine) if engine.name == "llama.cpp" else None,
         vllm.service(settings, engine) if engine.name == "vllm" else None,
         migrate.service(settings, told),

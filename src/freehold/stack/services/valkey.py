@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from freehold.core.machine import Machine
 from freehold.stack.service import Health, Service, Volume
 
+#: Of the machine's memory: beyond it Valkey refuses what is written, which workers try again, instead of taking the memory of models.
+SHARE = 1 / 4
 
-def service() -> Service:
+
+def service(machine: Machine) -> Service:
     options = {
         "port": "0",
         "unixsocket": "${sockets:valkey}/valkey.sock",
@@ -13,6 +17,7 @@ def service() -> Service:
         "dir": "${data:valkey}",
         "appendonly": "yes",
         "appendfsync": "everysec",
+        "maxmemory": str(int(machine.memory_bytes * SHARE)),
         "maxmemory-policy": "noeviction",  # evicting a stream would tear a hole into a running answer
         "daemonize": "no",
         "loglevel": "notice",
