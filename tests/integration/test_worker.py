@@ -193,16 +193,16 @@ async def test_more_threads_of_stateless_runs_than_go_at_a_time_are_removed_with
 async def test_while_valkey_is_away_no_more_ended_runs_wait_for_it_than_a_worker_has_room_for(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "CLOSE_SECONDS", 8.0)
+    monkeypatch.setattr(publish, "CLOSE_SECONDS", 5.0)
     valkey = ValkeyServer()
     client = create_client(valkey.start().url)
     try:
         away = replace(bench, events=EventLog(client))
         await asyncio.to_thread(valkey.stop)
         for _ in range(16):
-            await away.accept("steps", {"steps": [], "seconds": 0.5})
+            await bench.accept("steps", {"steps": [], "seconds": 0.3})
         most = 0
-        async with asyncio.timeout(30), working(away.worker(concurrency=2)) as worker, bench.pool.connection() as conn:
+        async with asyncio.timeout(30), working(away.worker(concurrency=2, drain_seconds=6)) as worker, bench.pool.connection() as conn:
             while (await (await conn.execute("SELECT FROM freehold.runs WHERE status <> 'success' LIMIT 1")).fetchone()) is not None:
                 most = max(most, len(worker._executions))
                 await asyncio.sleep(0.01)
