@@ -215,6 +215,22 @@ async def test_a_stream_goes_on_while_postgres_restarts(tmp_path: Path, kill: bo
         assert await stack.stored_steps(run) == [-1, 0, 1, 2, 3]
 
 
+@pytest.mark.slow
+async def test_an_outage_longer_than_a_lease_is_no_death_of_a_worker(tmp_path: Path) -> None:
+    async with own_servers(tmp_path) as (stack, postgres, _):
+        for _ in range(3):
+            await stack.start_worker()
+        run = await stack.accept("ticks", seconds=12)
+        following = asyncio.create_task(stack.follow(run))
+        await stack.until_marked("ticking")
+        postgres.stop()
+        await asyncio.sleep(2 * 2)
+        postgres.start()
+        assert ticks_by_attempt(await following).keys() == {1}
+        progress = await stack.runs.progress(run.run_id)
+        assert progress and (progress.status, progress.attempt, progress.epoch) == ("success", 1, 1)
+
+
 @pytest.mark.parametrize("kill", [False, True], ids=["restarted", "crashed"])
 async def test_a_stream_goes_on_without_gap_or_duplicate_while_valkey_restarts(tmp_path: Path, kill: bool) -> None:
     async with own_servers(tmp_path) as (stack, _, valkey):

@@ -241,6 +241,11 @@ class Runs:
         assert row is not None
         return Queue(row["depth"], row["age"], row["running"], row["active_threads"], row["checkpoint_bytes"])
 
+    async def ping(self) -> None:
+        """Raises StorageUnavailable where the database does not answer."""
+        async with connection(self._pool) as conn:
+            await conn.execute("SELECT 1")
+
     # -- workers -------------------------------------------------------------------------------------------------
 
     async def claim(self, worker: str, lease_seconds: float) -> Run | None:
