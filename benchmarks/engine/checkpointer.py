@@ -37,7 +37,9 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 SAVERS = ("ours", "stock")
 POOL_SIZE = 10
 STATE_BYTES = 2048
-STEPS = {32: 10, 1: 60}
+STEPS = {32: 30, 1: 200}
+#: Before each measurement, so that connections are open and statements prepared.
+WARM_STEPS = 30
 
 TEXT_BYTES = 1024
 #: Turns after which bytes and latency are told.
@@ -104,6 +106,7 @@ async def operations(urls: dict[str, str], passes: int) -> dict[str, dict[int, f
         for kind in SAVERS if number % 2 == 0 else reversed(SAVERS):
             async with saver(kind, urls[kind], pool_size=POOL_SIZE) as one:
                 for tasks, steps in STEPS.items():
+                    await rate_of(one, tasks, WARM_STEPS)
                     rate = await rate_of(one, tasks, steps)
                     if number >= 0:
                         found[kind][tasks].append(rate)

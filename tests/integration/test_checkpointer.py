@@ -492,6 +492,33 @@ async def test_a_large_value_that_stays_is_sent_once(pool: Pool, monkeypatch: py
     assert (await compiled.aget_state(on("t"))).values == {"document": "d" * 100_000, "count": 6}
 
 
+async def test_what_a_step_left_alone_is_not_serialised_again(pool: Pool) -> None:
+    class Counting(JsonPlusSerializer):
+        documents = 0
+
+        def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+            self.documents += isinstance(obj, str) and len(obj) == 100_000
+            return super().dumps_typed(obj)
+
+    class State(TypedDict):
+        document: str
+        count: int
+
+    graph = StateGraph(State)
+    for place in range(9):
+        graph.add_node(str(place), lambda state: {"count": state["count"] + 1})
+        graph.add_edge(START if place == 0 else str(place - 1), str(place))
+    serde = Counting(pickle_fallback=False)
+    compiled = graph.compile(checkpointer=PostgresSaver(pool, serde=serde))
+    await compiled.ainvoke({"document": "d" * 100_000, "count": 0}, on("t"))
+    assert serde.documents <= 3  # in the input, as the write of the first task, as the channel it went to
+    fork = [state async for state in compiled.aget_state_history(on("t"))][4].config
+    changed = await compiled.aupdate_state(fork, {"document": "e" * 100_000})
+    assert (await compiled.aget_state(changed)).values["document"] == "e" * 100_000
+    other = await compiled.aupdate_state(fork, {"count": 99})
+    assert (await graph.compile(checkpointer=PostgresSaver(pool)).aget_state(other)).values["document"] == "d" * 100_000
+
+
 async def test_a_number_that_becomes_another_kind_of_number_in_place_is_stored_so(pool: Pool) -> None:
     def answer(state: MessagesState) -> AIMessage:
         if len(state["messages"]) > 2:

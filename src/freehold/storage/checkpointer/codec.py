@@ -34,11 +34,17 @@ from freehold.storage.checkpointer.revive import revived
 #: Bytes up to which a value is stored inside every checkpoint that has it: about what a row of its own would cost in keys.
 INLINE_BYTES = 192
 
-#: How rows of thread_messages are marked that hold something else than a whole message with an id: a content, a message that
-#: refers to one, and a message without id, which may refer to one.
-CONTENT = ":content"
+#: How rows of thread_messages are marked that hold something else than a whole message with an id: a content (plain msgpack, or with
+#: the name of how it is serialised), a message that refers to one, and a message without id, which may refer to one.
+PLAIN_CONTENT = ":content"
+CONTENT = ":content in"
 REFERRING = ":refers"
 ANONYMOUS = ":anonymous"
+
+_PASSED = frozenset({PLAIN_CONTENT, CONTENT, ANONYMOUS})
+
+#: How texts begin in msgpack: there is nothing in them for a serialiser to revive.
+_TEXTS = frozenset({*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB})
 
 #: Bytes of a message without id up to which reading a conversation fetches it too, where it stands between two of its messages.
 ASIDE_BYTES = 512
@@ -78,6 +84,22 @@ class Encoder:
             return ["d", {key: self.node(item) for key, item in value.items()}]
         return self._plain(value, divide=True)
 
+    def refer(self, node: Node) -> None:
+        """A value that is stored already, in this form."""
+        match node[0]:
+            case "o" | "c":
+                self._refer(node[1:])
+            case "m" | "i":
+                self._refer(expanded(node[1]))
+            case "b":
+                self.rows.digests.add(node[1])
+            case "d":
+                for item in node[1].values():
+                    self.refer(item)
+            case "l":
+                for item in node[1]:
+                    self.refer(item)
+
     def _plain(self, value: Any, *, divide: bool = False) -> Node:
         kind, data = self._serde.dumps_typed(value)
         if len(data) <= INLINE_BYTES:
@@ -95,8 +117,8 @@ class Encoder:
         return ["b", digest]
 
     def _messages(self, messages: Sequence[BaseMessage]) -> Node:
-        find = self._known.find
-        positions = [self._find_or_add(message) if (found := find(message)) is None else found for message in messages]
+        found = self._known.find_all(messages)
+        positions = [self._find_or_add(messages[place]) if position is None else position for place, position in enumerate(found)]
         kind, bounds = "m", ranges(positions)
         if all(message.id for message in messages):
             kind, bounds = "i", ranges(positions, self._known.anonymous | self._known.contents_of(positions))
@@ -110,7 +132,7 @@ class Encoder:
         return self._plain(value)
 
     def _position(self, message: BaseMessage) -> int:
-        position = self._known.find(message)
+        (position,) = self._known.find_all([message])
         if position is None:
             position = self._find_or_add(message)
         self._refer([position])
@@ -145,7 +167,9 @@ class Encoder:
         position = self._known.find_content(key)
         if position is None and to_share:
             position = self._known.add_content(key)
-            self.rows.messages.append((position, CONTENT, pack(self._serde.dumps_typed(content))))
+            kind, data = self._serde.dumps_typed(content)
+            row = (position, PLAIN_CONTENT, data) if kind == "msgpack" else (position, CONTENT, pack([kind, data]))
+            self.rows.messages.append(row)
         if position is not None:
             self.rows.positions.add(position)
         return position
@@ -233,7 +257,7 @@ class Decoder:
             case "m":
                 return [self._message(position) for position in expanded(node[1])]
             case "i":
-                return [self._message(position) for position in expanded(node[1]) if self._kind(position) not in (CONTENT, ANONYMOUS)]
+                return [self._message(position) for position in expanded(node[1]) if self._kind(position) not in _PASSED]
             case "c":
                 return self._shared_content(node[1])
             case "d":
@@ -262,7 +286,10 @@ class Decoder:
         return content
 
     def _content(self, position: int) -> Any:
-        return self._load(*unpack(self._there(self._fetched.messages, position, "content")[1]))
+        kind, data = self._there(self._fetched.messages, position, "content")
+        if kind == PLAIN_CONTENT:
+            return unpack(data) if self._plain and data[0] in _TEXTS else self._load("msgpack", data)
+        return self._load(*unpack(data))
 
     def _kind(self, position: int) -> str:
         return self._there(self._fetched.messages, position, "message")[0]

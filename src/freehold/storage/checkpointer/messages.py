@@ -37,26 +37,27 @@ class ThreadMessages:
         self.anonymous: set[int] = set()
         #: Large values that are stored.
         self.digests: set[bytes] = set()
+        #: By namespace, the checkpoint read or stored last: its id, and the version and form of each channel's value.
+        self.newest: dict[str, tuple[str, dict[str, tuple[Any, list[Any]]]]] = {}
         self._content_at: dict[str | bytes, int] = {}
         self._content_of: dict[int, int] = {}
         self._by_id: dict[str | None, tuple[Snapshot, ...]] = {}
         self._without_id: dict[bytes, int] = {}
 
-    def find(self, message: BaseMessage) -> int | None:
-        """Where a message of this very content is stored, if its id says where to look."""
-        variants = self._by_id.get(message.id)
-        if variants is None:
-            return None
-        kind, fields, extra = type(message), message.__dict__, message.__pydantic_extra__
-        for snapshot in variants:
-            if (
-                snapshot[1] == fields
-                and snapshot[0] is kind
-                and snapshot[2] == extra
-                and (snapshot[4] is None or snapshot[4] == _exactly(fields))
-            ):
-                return snapshot[3]
-        return None
+    def find_all(self, messages: Sequence[BaseMessage]) -> list[int | None]:
+        """Where messages of these very contents are stored, as far as their ids say where to look."""
+        found: list[int | None] = []
+        by_id = self._by_id.get
+        for message in messages:  # the inner loop of every checkpoint of a long conversation: no call for a message
+            fields = message.__dict__
+            for kind, copied, extra, position, exactly in by_id(fields["id"], ()):
+                same = copied == fields and kind is type(message) and extra == message.__pydantic_extra__
+                if same and (exactly is None or exactly == _exactly(fields)):
+                    found.append(position)
+                    break
+            else:
+                found.append(None)
+        return found
 
     def find_without_id(self, digest: bytes) -> int | None:
         """Where a message without id is stored, by a digest of its serialised form."""
@@ -144,14 +145,14 @@ def ranges(positions: Sequence[int], passed_over: Set[int] = frozenset()) -> lis
     found: list[int] = []
     stop = -1
     for position in positions:
-        if position != stop and (stop < 0 or not _is_passed(stop, position, passed_over)):
+        between = stop
+        until = min(position, stop + MOST_PASSED) if between in passed_over else between
+        while between < until and between in passed_over:
+            between += 1
+        if between != position:
             found += (stop, position) if found else (position,)
         stop = position + 1
     return [*found, stop] if found else found
-
-
-def _is_passed(start: int, stop: int, passed_over: Set[int]) -> bool:
-    return 0 < stop - start <= MOST_PASSED and all(position in passed_over for position in range(start, stop))
 
 
 def expanded(bounds: list[int]) -> list[int]:

@@ -7,9 +7,11 @@ What an older version or the stock saver stored is read where ours has nothing n
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -133,7 +135,10 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         known = self._know(thread_id, rows[0]["following"])
         if rows[0]["checkpoint_id"] is None:
             return await self._stock.get_tuple(config)
-        return (await self._tuples(rows, known))[0]
+        found = (await self._tuples(rows, known))[0]
+        stored = unpack(rows[0]["state"])
+        known.newest[ns] = rows[0]["checkpoint_id"], _by_version(stored, stored["values"])
+        return found
 
     async def alist(
         self,
@@ -225,7 +230,8 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         fetched = {thread: await self._fetch(thread, want) for thread, want in wanted.items()}
         found = []
         for row, state, writes in parsed:
-            found.append(_tuple(row, state, writes, Decoder(self.serde, fetched[row["thread_id"]], known)))
+            with _many_objects():
+                found.append(_tuple(row, state, writes, Decoder(self.serde, fetched[row["thread_id"]], known)))
             await asyncio.sleep(0)  # a history of long conversations takes long to decode
         return found
 
@@ -238,7 +244,8 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         async with self._pool.connection() as conn, conn.cursor(binary=True, row_factory=psycopg.rows.tuple_row) as cursor:
             if positions:
                 await cursor.execute(_MESSAGES, (positions, thread_id))
-                messages = {position: (kind or "msgpack", data) for position, kind, data in await cursor.fetchall()}
+                with _many_objects():
+                    messages = {position: (kind or "msgpack", data) for position, kind, data in await cursor.fetchall()}
             if wanted.digests:
                 await cursor.execute(
                     "SELECT digest, type, value FROM freehold.thread_blobs WHERE thread_id = %s AND digest = ANY(%s::bytea[])",
@@ -258,8 +265,19 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         described = to_json(get_serializable_checkpoint_metadata(config, metadata)).decode()
 
         def encode() -> Encoded:
-            encoder = Encoder(self.serde, self._known[thread_id])
-            values = {channel: encoder.node(value) for channel, value in checkpoint["channel_values"].items()}
+            known = self._known[thread_id]
+            encoder = Encoder(self.serde, known)
+            newest, before = known.newest.get(ns, ("", {}))
+            values: dict[str, Node] = {}
+            for channel, value in checkpoint["channel_values"].items():
+                version, node = before.get(channel, (None, None))
+                unchanged = newest == parent_id and channel not in new_versions and version == checkpoint["channel_versions"].get(channel)
+                if unchanged and node is not None:
+                    encoder.refer(node)
+                    values[channel] = node
+                else:
+                    values[channel] = encoder.node(value)
+            known.newest[ns] = checkpoint["id"], _by_version(checkpoint, values)
             state = {name: value for name, value in checkpoint.items() if name not in {"id", "channel_values", "pending_sends"}}
             return [(CheckpointRow(key, parent_id, pack({**state, "values": values}), described), encoder.rows)]
 
@@ -458,6 +476,10 @@ class _Done:
         yield from ()
 
 
+def _by_version(state: Mapping[str, Any], values: Mapping[str, Node]) -> dict[str, tuple[Any, Node]]:
+    return {channel: (state["channel_versions"].get(channel), node) for channel, node in values.items()}
+
+
 def _place(config: RunnableConfig) -> tuple[str, str, str | None]:
     configurable = config["configurable"]
     checkpoint_id = get_checkpoint_id(config)
@@ -513,6 +535,19 @@ def _collect(found: dict[str, DeltaChannelHistory], remaining: set[str], ancesto
     for channel in list(remaining & ancestor.checkpoint["channel_values"].keys()):
         found[channel]["seed"] = ancestor.checkpoint["channel_values"][channel]
         remaining.discard(channel)
+
+
+@contextmanager
+def _many_objects() -> Iterator[None]:
+    """While many objects are made that all stay, looking for garbage among them is in vain, and half of the work."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 async def _patiently(operation: Callable[[], Awaitable[T]]) -> T:

@@ -10,24 +10,26 @@ from uuid import UUID
 
 from freehold.storage.checkpointer.codec import Rows, digest_array, multirange
 
+# %b: sent in binary, because a text array escapes each of its parts and writes bytes as hexadecimals. %s: what may be null, or is short.
+
 _MESSAGES: LiteralString = """
 messages AS (
   INSERT INTO freehold.thread_messages AS t (thread_id, position, type, message)
-  SELECT * FROM unnest(%(m_thread)s::text[], %(m_position)s::int4[], %(m_type)s::text[], %(m_message)s::bytea[])
+  SELECT * FROM unnest(%(m_thread)b::text[], %(m_position)s::int4[], %(m_type)s::text[], %(m_message)b::bytea[])
   ON CONFLICT (thread_id, position) DO UPDATE SET type = EXCLUDED.type
    WHERE t.message = EXCLUDED.message AND t.type IS NOT DISTINCT FROM EXCLUDED.type  -- the same one, repeated
   RETURNING 1)"""
 _BLOBS: LiteralString = """
 blobs AS (
   INSERT INTO freehold.thread_blobs (thread_id, digest, type, value)
-  SELECT * FROM unnest(%(b_thread)s::text[], %(b_digest)s::bytea[], %(b_type)s::text[], %(b_value)s::bytea[])
+  SELECT * FROM unnest(%(b_thread)b::text[], %(b_digest)b::bytea[], %(b_type)b::text[], %(b_value)b::bytea[])
   ON CONFLICT DO NOTHING)"""
 _CHECKPOINTS: LiteralString = """
 checkpoints AS (
   INSERT INTO freehold.thread_checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_id, state, metadata, messages, blobs)
   SELECT a, b, c, d, e, f::jsonb, g::int4multirange, h::bytea[]
-    FROM unnest(%(c_thread)s::text[], %(c_ns)s::text[], %(c_id)s::text[], %(c_parent)s::text[], %(c_state)s::bytea[],
-                %(c_metadata)s::text[], %(c_messages)s::text[], %(c_blobs)s::text[]) AS new (a, b, c, d, e, f, g, h)
+    FROM unnest(%(c_thread)b::text[], %(c_ns)b::text[], %(c_id)b::text[], %(c_parent)s::text[], %(c_state)b::bytea[],
+                %(c_metadata)b::text[], %(c_messages)s::text[], %(c_blobs)s::text[]) AS new (a, b, c, d, e, f, g, h)
   ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE
      SET state = EXCLUDED.state, metadata = EXCLUDED.metadata, messages = EXCLUDED.messages, blobs = EXCLUDED.blobs)"""
 _WRITES: LiteralString = """
@@ -35,8 +37,8 @@ writes AS (
   INSERT INTO freehold.thread_writes
          (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, run_id, writes, messages, blobs)
   SELECT a, b, c, d, e, f, g, h, i::int4multirange, j::bytea[]
-    FROM unnest(%(w_thread)s::text[], %(w_ns)s::text[], %(w_id)s::text[], %(w_task)s::text[], %(w_idx)s::int4[],
-                %(w_path)s::text[], %(w_run)s::text[], %(w_writes)s::bytea[], %(w_messages)s::text[], %(w_blobs)s::text[])
+    FROM unnest(%(w_thread)b::text[], %(w_ns)b::text[], %(w_id)b::text[], %(w_task)b::text[], %(w_idx)s::int4[],
+                %(w_path)b::text[], %(w_run)s::text[], %(w_writes)b::bytea[], %(w_messages)s::text[], %(w_blobs)s::text[])
          AS new (a, b, c, d, e, f, g, h, i, j)
   ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO UPDATE
      SET writes = EXCLUDED.writes, messages = EXCLUDED.messages, blobs = EXCLUDED.blobs, run_id = EXCLUDED.run_id
@@ -48,7 +50,7 @@ kept AS (
   INSERT INTO freehold.thread_writes AS t
          (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, task_path, run_id, writes, messages, blobs)
   SELECT w.thread_id, w.checkpoint_ns, w.checkpoint_id, w.task_id, w.idx - {aside}, w.task_path, w.run_id, w.writes, w.messages, w.blobs
-    FROM unnest(%(w_thread)s::text[], %(w_ns)s::text[], %(w_id)s::text[], %(w_task)s::text[], %(w_idx)s::int4[], %(w_run)s::text[])
+    FROM unnest(%(w_thread)b::text[], %(w_ns)b::text[], %(w_id)b::text[], %(w_task)b::text[], %(w_idx)s::int4[], %(w_run)s::text[])
          AS new (a, b, c, d, e, f)
     JOIN freehold.thread_writes w ON w.thread_id = a AND w.checkpoint_ns = b AND w.checkpoint_id = c AND w.task_id = d AND w.idx = e
    WHERE e < 0 AND w.run_id IS DISTINCT FROM f
