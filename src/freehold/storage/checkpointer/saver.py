@@ -49,6 +49,9 @@ KNOWN_THREADS = 256
 #: The task LangGraph stores the writes of a command under.
 NULL_TASK = "00000000-0000-0000-0000-000000000000"
 
+#: Statements a saver has under way at once, where it serves many threads.
+WRITERS = 3
+
 #: Checkpoints read at once where many are listed or walked.
 PAGE = 20
 
@@ -92,7 +95,9 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         super().__init__(serde=serde or _SERDE)
         self._pool = pool
         self._loop = asyncio.get_running_loop()
-        self._writer = GroupWriter(pool, fence, self, deferred=deferred)
+        # Threads of a program are divided among several, so that one encodes while another one's statement is under way.
+        alone = fence is not None or deferred
+        self._writers = [GroupWriter(pool, fence, self, deferred=deferred) for _ in range(1 if alone else WRITERS)]
         #: While a claim holds, nobody else stores or removes messages of its thread.
         self._alone = fence is not None
         self._known: OrderedDict[str, ThreadMessages] = OrderedDict()
@@ -122,7 +127,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
 
     async def _get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         thread_id, ns, checkpoint_id = _place(config)
-        await self._writer.settle(thread_id, ns)
+        await self._writer(thread_id).settle(thread_id, ns)
         arguments = (thread_id, ns, checkpoint_id) if checkpoint_id else (thread_id, ns)
         which = "AND c.checkpoint_id = %s" if checkpoint_id else "ORDER BY c.checkpoint_id DESC LIMIT 1"
         rows = await self._rows(
@@ -148,7 +153,8 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        await self._writer.settle()
+        for writer in self._writers:
+            await writer.settle()
         conditions, arguments = _conditions(config, filter, before)
         listed, last = 0, None
         while limit is None or listed < limit:
@@ -281,7 +287,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             state = {name: value for name, value in checkpoint.items() if name not in {"id", "channel_values", "pending_sends"}}
             return [(CheckpointRow(key, parent_id, pack({**state, "values": values}), described), encoder.rows)]
 
-        await self._writer.store(thread_id, ns, encode, is_checkpoint=True)
+        await self._writer(thread_id).store(thread_id, ns, encode, is_checkpoint=True)
         return _config(*key)
 
     async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
@@ -308,25 +314,30 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             return rows
 
         if writes:
-            await self._writer.store(thread_id, ns, encode, is_checkpoint=False)
+            await self._writer(thread_id).store(thread_id, ns, encode, is_checkpoint=False)
 
     async def pending(self) -> Pending | None:
         """What a deferred saver has not stored yet, as a statement for the caller's transaction; see `GroupWriter.pending`."""
-        return await self._writer.pending()
+        return await self._writers[0].pending()
 
     async def flush(self) -> None:
         """Store what a deferred saver has gathered. Raises LeaseLost, StorageUnavailable; also for what failed before."""
-        await self._writer.flush()
+        for writer in self._writers:
+            await writer.flush()
 
     def discard(self) -> None:
         """Forget what a deferred saver has gathered and not stored."""
-        self._writer.discard()
+        for writer in self._writers:
+            writer.discard()
 
     def get_next_version(self, current: Any, channel: None) -> Any:
         """Whole numbers; a thread of the stock saver goes on with its own kind, so that old and new compare."""
         if isinstance(current, str):
             return f"{int(current.split('.')[0]) + 1:032}.{0:016}"
         return 1 if current is None else current + 1
+
+    def _writer(self, thread_id: str) -> GroupWriter:
+        return self._writers[hash(thread_id) % len(self._writers)]
 
     async def _learn(self, thread_id: str) -> None:
         """Know where the messages of a thread end, before the first is stored."""
@@ -363,7 +374,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             known = self._known[thread_id] = ThreadMessages(max(following, known.next if known else 0))
         self._known.move_to_end(thread_id)
         if len(self._known) > KNOWN_THREADS:
-            in_use = {thread_id, *self._writer.threads}
+            in_use = {thread_id}.union(*(writer.threads for writer in self._writers))
             for other in [each for each in self._known if each not in in_use][: len(self._known) - KNOWN_THREADS]:
                 del self._known[other]
         return known
