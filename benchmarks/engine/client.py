@@ -16,7 +16,8 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -25,6 +26,7 @@ import httpx
 
 INPUT = {"messages": [{"role": "user", "content": "hello"}]}
 TIMEOUT_SECONDS = 60.0
+CLIENTS = 32
 
 #: Does one operation on a thread; gives the moment it is done, or None where the answer is wrong.
 One = Callable[[str, int], Awaitable[float | None]]
@@ -77,8 +79,10 @@ async def side_by_side(lanes: int, turns: int, spread: float, turn: Callable[[in
 class OverHttp:
     """Tasks through a server's API."""
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client = client
+    def __init__(self, clients: Sequence[httpx.AsyncClient]) -> None:
+        self._client = clients[0]
+        #: Used in turn: looking for a free connection costs a client as much as it has of them.
+        self._clients = clients
 
     async def do(self, task: dict[str, Any]) -> dict[str, Any]:
         match task["do"]:
@@ -106,7 +110,8 @@ class OverHttp:
     async def _wait(self, urls: list[str], thread: str, number: int) -> float | None:
         body = {"assistant_id": "agent", "input": INPUT}
         try:
-            response = await self._client.post(f"{urls[number % len(urls)]}/threads/{thread}/runs/wait", json=body)
+            client = self._clients[number % len(self._clients)]
+            response = await client.post(f"{urls[number % len(urls)]}/threads/{thread}/runs/wait", json=body)
             right = response.status_code == 200 and response.json()["messages"][-1]["content"] == "done"
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             right = False
@@ -202,8 +207,9 @@ async def main() -> None:
             await answer(graph_operations(graph))
         return
     limits = httpx.Limits(max_connections=512, max_keepalive_connections=512)
-    async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits) as client:
-        await answer(OverHttp(client).do)
+    async with AsyncExitStack() as stack:
+        clients = [httpx.AsyncClient(timeout=TIMEOUT_SECONDS, limits=limits, verify=False) for _ in range(CLIENTS)]
+        await answer(OverHttp([await stack.enter_async_context(client) for client in clients]).do)
 
 
 if __name__ == "__main__":

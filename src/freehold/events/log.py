@@ -37,6 +37,9 @@ RENEW_EVERY = 256
 WAKE = "freehold:wake"
 CANCEL = "freehold:cancel"
 
+#: What is published where the last event of a run was appended; else nothing.
+ENDED = b"end"
+
 #: A stream entry as the client gives it: id and fields.
 Entry = tuple[bytes, dict[bytes, bytes]]
 
@@ -46,11 +49,12 @@ UNREACHABLE = (RedisConnectionError, RedisTimeoutError)
 
 @dataclass(frozen=True)
 class Ask:
-    """At most `count` events of a run after an id."""
+    """At most `count` events of a run after an id; or its `newest` one, whatever the id."""
 
     run_id: UUID
     after: EventId
     count: int
+    newest: bool = False
 
 
 def stream_key(run_id: UUID) -> str:
@@ -116,7 +120,7 @@ class EventLog:
         async with self._client.pipeline(transaction=False) as pipe:
             for event in events:
                 pipe.xadd(key, {"n": event.name, "d": event.data}, id=str(event.id))
-            pipe.publish(key, b"")
+            pipe.publish(key, b"" if keep_seconds is None else ENDED)
             if keep_seconds is not None or any(event.id.seq % RENEW_EVERY == 1 for event in events):
                 pipe.expire(key, IDLE_SECONDS if keep_seconds is None else keep_seconds)
             results = await pipe.execute(raise_on_error=False)
@@ -151,8 +155,12 @@ class EventLog:
         """What there is for each ask, possibly nothing, in one round trip."""
         async with self._client.pipeline(transaction=False) as pipe:
             for ask in asks:
-                pipe.xread({stream_key(ask.run_id): str(ask.after)}, count=ask.count)
-            return [_events(reply) for reply in await pipe.execute()]
+                if ask.newest:
+                    pipe.xrevrange(stream_key(ask.run_id), count=1)
+                else:
+                    pipe.xread({stream_key(ask.run_id): str(ask.after)}, count=ask.count)
+            replies = await pipe.execute()
+        return [[_event(entry) for entry in reply] if ask.newest else _events(reply) for ask, reply in zip(asks, replies, strict=True)]
 
     async def delete(self, run_id: UUID) -> None:
         """Forget a run's events."""

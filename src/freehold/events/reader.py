@@ -23,8 +23,8 @@ import redis.asyncio as redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
-from freehold.core.event import Event, EventId
-from freehold.events.log import Ask, EventLog, stream_key
+from freehold.core.event import END, Event, EventId
+from freehold.events.log import ENDED, Ask, EventLog, stream_key
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +50,14 @@ Asked = tuple[Ask, asyncio.Future[list[Event]]]
 
 
 class Watch:
-    """One follower's place at one run. Made by `EventReader.watch`; leaving its `with` block is all the tidying there is."""
+    """One follower's place at one run. Made by `EventReader.watch`; leaving its `with` block is all the tidying there is.
 
-    def __init__(self, reader: EventReader, run_id: UUID) -> None:
+    One for `end_only` reads nothing but the last event of a run, once it is there: whoever waits for a result needs no more.
+    """
+
+    def __init__(self, reader: EventReader, run_id: UUID, *, end_only: bool) -> None:
         self.run_id = run_id
+        self.end_only = end_only
         self._reader = reader
         self._stirred = asyncio.Event()
         self._count = FIRST_COUNT
@@ -85,11 +89,15 @@ class Watch:
         while self._stirred.is_set() or await self._wait(until - clock()):
             self._stirred.clear()
             try:
-                found, count = await self._reader.ask(Ask(self.run_id, after, self._count))
+                found, count = await self._reader.ask(Ask(self.run_id, after, self._count, newest=self.end_only))
             except (RedisError, TimeoutError):
                 self.stir()
                 raise
-            if found:
+            if self.end_only:
+                found = [event for event in found if event.name == END and event.id > after]
+                if found:
+                    return found
+            elif found:
                 if len(found) >= count:
                     self.stir()  # there is more
                 self._count = max(1, min(MOST_COUNT, READ_BYTES // max(len(event.data) + 1 for event in found)))
@@ -115,7 +123,7 @@ class EventReader:
         self._client = client
         #: Channel -> who watches it.
         self._watches: dict[bytes, set[Watch]] = {}
-        self._asked: dict[tuple[UUID, EventId], Asked] = {}
+        self._asked: dict[tuple[UUID, EventId, bool], Asked] = {}
         self._any_asked = asyncio.Event()
         self._listening: AbstractConnection | None = None
         #: Channels the listening connection was told to hear, or is being told.
@@ -142,9 +150,9 @@ class EventReader:
         """How many runs are being watched."""
         return len(self._watches)
 
-    def watch(self, run_id: UUID) -> Watch:
+    def watch(self, run_id: UUID, *, end_only: bool = False) -> Watch:
         """A place at a run's stream: `with reader.watch(run_id) as watch: await watch.read(after, seconds=1)`."""
-        return Watch(self, run_id)
+        return Watch(self, run_id, end_only=end_only)
 
     # -- for watches ---------------------------------------------------------------------------------------------
 
@@ -166,7 +174,7 @@ class EventReader:
 
     async def ask(self, ask: Ask) -> tuple[list[Event], int]:
         """What there is now, and how many events were asked for: another watch may have asked first. Raises as `Watch.read` does."""
-        place = (ask.run_id, ask.after)
+        place = (ask.run_id, ask.after, ask.newest)
         if place not in self._asked:
             self._asked[place] = (ask, asyncio.get_running_loop().create_future())
             self._any_asked.set()
@@ -214,8 +222,10 @@ class EventReader:
     def _pass_on(self, message: object) -> None:
         """A confirmed subscription stirs as well: what was written before it was not heard."""
         if isinstance(message, list) and len(message) == 3 and message[0] in (b"message", b"subscribe"):
+            may_be_over = message[0] == b"subscribe" or message[2] == ENDED
             for watch in self._watches.get(message[1], ()):
-                watch.stir()
+                if may_be_over or not watch.end_only:
+                    watch.stir()
 
     async def _subscribe_for_ever(self) -> None:
         while True:

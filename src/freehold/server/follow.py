@@ -77,8 +77,9 @@ class Ending:
 class RunFollower:
     """Reads one run for one client; the caller was authorised when it was made."""
 
-    def __init__(self, parts: ServerParts, run: Run, after: EventId = START) -> None:
+    def __init__(self, parts: ServerParts, run: Run, after: EventId = START, *, end_only: bool = False) -> None:
         self._parts = parts
+        self._end_only = end_only
         self._run = run
         self._after = after
         self._silences = 0
@@ -101,11 +102,14 @@ class RunFollower:
         Ends when the run has ended; then `ending` is set. A synthetic event carries the id of the one before it.
         Close it (`aclosing`), so that the run is not watched any longer than somebody looks.
         """
-        with self._parts.reader.watch(self._run.run_id) as watch:
+        with self._parts.reader.watch(self._run.run_id, end_only=self._end_only) as watch:
             while self.ending is None:
                 found = await self._read(watch)
                 if not found:
                     yield await self._look_around(watch)
+                elif self._end_only:
+                    self._take(found)
+                    continue
                 for torn, events in pieces(self._after, found):
                     if torn:
                         yield await self._tell_gap("events were lost")

@@ -45,7 +45,7 @@ def stream_events(
 
 def wait_for_result(parts: ServerParts, run: Run, *, cancel_on_disconnect: bool = False) -> Streamed:
     """The run's result as JSON, after newlines that keep the connection alive; so the status is 200 whatever comes."""
-    follower = RunFollower(parts, run)
+    follower = RunFollower(parts, run, end_only=True)
     return Streamed(
         _answer_pieces(follower),
         media_type=JSON,

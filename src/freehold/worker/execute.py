@@ -136,7 +136,7 @@ class RunExecution:
     async def execute(self) -> None:
         """Run to an end, or give the run back. Errors of the graph end the run, never this method."""
         async with EventWriter(self._needs.events, self.run, self.lose, self._slot.may_linger) as writer:
-            writer.emit("metadata", to_json({"run_id": str(self.run.run_id), "attempt": self.run.attempt}))
+            writer.emit("metadata", to_json({"run_id": str(self.run.run_id), "attempt": self.run.attempt}), with_next=True)
             self._task = asyncio.create_task(self._stream(writer), name=f"run-{self.run.run_id}")
             if self._lost or self._cancel:
                 self._stop()

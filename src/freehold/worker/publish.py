@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.015
 
+#: What a step writes waits this long after the last append, for the next step of a quick run, or for its end.
+STEP_SECONDS = 0.005
+
 #: Bytes kept for a run while Valkey is away; beyond it the oldest events are given up and a `gap` says so.
 BUFFER_BYTES = 32 * 1024 * 1024
 
@@ -53,6 +56,7 @@ class EventWriter:
         self._written = 0
         self._urgent = asyncio.Event()
         self._any = asyncio.Event()
+        self._ended = asyncio.Event()
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -62,8 +66,8 @@ class EventWriter:
 
     async def __aexit__(self, *_: object) -> None:
         self._closing = True
-        self._any.set()
-        self._urgent.set()
+        for reason in (self._any, self._urgent, self._ended):
+            reason.set()
         assert self._task is not None
         seconds = 0 if self._events.is_away and not self._may_linger() else CLOSE_SECONDS
         try:
@@ -71,20 +75,24 @@ class EventWriter:
         except TimeoutError:
             log.warning("events of run %s were not all delivered: Valkey is away", self._run.run_id, extra={"action": "events_lost"})
 
-    def emit(self, name: str, data: bytes, *, delta: bool = False) -> None:
-        """Queue one event; `delta` ones may wait for a batch."""
+    def emit(self, name: str, data: bytes, *, delta: bool = False, with_next: bool = False) -> None:
+        """Queue one event; `delta` ones may wait for a batch, one that goes `with_next` for the event after it, as long."""
         self._seq += 1
         self._waiting.append(Event(EventId(self._run.epoch, self._seq), name, data))
         self._bytes += len(data)
         self._written += len(data)
         if self._bytes > BUFFER_BYTES:
             self._give_up_oldest()
+        if with_next:
+            asyncio.get_running_loop().call_later(BATCH_SECONDS, self._any.set)
+            return
         self._any.set()
         if not delta:
             self._urgent.set()
 
     def end(self, data: bytes) -> None:
         """Close the stream; readers finish when they see it."""
+        self._ended.set()
         self.emit(END, data)
 
     def _give_up_oldest(self) -> None:
@@ -101,8 +109,8 @@ class EventWriter:
         clock = asyncio.get_running_loop().time
         while True:
             await self._any.wait()
-            if (early := sent_at + BATCH_SECONDS - clock()) > 0 and not self._urgent.is_set():
-                await self._until_urgent(early)
+            await _within(sent_at + BATCH_SECONDS - clock(), self._urgent)
+            await _within(sent_at + STEP_SECONDS - clock(), self._ended)
             sent_at = clock()
             self._any.clear()
             self._urgent.clear()
@@ -132,12 +140,16 @@ class EventWriter:
             if self._waiting:
                 self._any.set()
 
-    async def _until_urgent(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._urgent.wait()
-
     def _sent(self, batch: list[Event]) -> None:
         newest = batch[-1].id
         while self._waiting and self._waiting[0].id <= newest:
             self._bytes -= len(self._waiting.popleft().data)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, but not longer."""
+    if seconds <= 0 or event.is_set():
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -308,3 +308,21 @@ async def swallowing(server: ValkeyServer) -> AsyncIterator[tuple[str, asyncio.E
             end_of_way.close()
             with suppress(OSError):
                 await end_of_way.wait_closed()
+
+
+async def test_whoever_waits_for_the_end_is_not_stirred_before_and_is_given_nothing_else(bench: Bench) -> None:
+    with bench.reader.watch(run(1), end_only=True) as watch, bench.reader.watch(run(1)) as other:
+        assert await watch.read(START, seconds=0.3) == []
+        await bench.log.append(run(1), events(1, 5))
+        assert await other.read(START, seconds=5) == events(1, 5)
+        assert await watch.read(START, seconds=0.3) == []
+        await bench.log.append(run(1), [*events(6, 6), end(7)], close=True)
+        assert await watch.read(START, seconds=5) == [end(7)]
+        assert await watch.read(EventId(1, 7), seconds=0) == []
+        assert await other.read(EventId(1, 5), seconds=5) == [*events(6, 6), end(7)]
+
+
+async def test_an_end_that_was_there_before_somebody_waited_for_it_is_found(bench: Bench) -> None:
+    await bench.log.append(run(1), [*events(1, 2000), end(2001)], close=True)
+    with bench.reader.watch(run(1), end_only=True) as watch:
+        assert await watch.read(START, seconds=5) == [end(2001)]

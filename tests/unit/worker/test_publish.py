@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.support.servers import ValkeyServer
 from tests.unit.worker.test_execute import run
 
-from freehold.core.event import START, EventId
+from freehold.core.event import START, Event, EventId
 from freehold.core.run import Run
 from freehold.events.log import EventLog, create_client
 from freehold.worker import publish
@@ -50,6 +52,34 @@ async def test_the_first_delta_after_a_silence_goes_out_at_once_and_the_next_one
         assert await events.read(run().run_id, EventId(1, 2), block_ms=10_000)
     found = await events.read(run().run_id, EventId(1, 1), block_ms=100)
     assert [event.data for event in found] == [b"second", b"third"]
+
+
+async def test_the_steps_of_a_quick_run_go_out_with_its_end(events: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "STEP_SECONDS", 3600)
+    appended: list[list[str]] = []
+    append = events.append
+
+    async def noted(run_id: UUID, batch: Sequence[Event], **more: Any) -> None:
+        appended.append([event.name for event in batch])
+        await append(run_id, batch, **more)
+
+    monkeypatch.setattr(events, "append", noted)
+    async with EventWriter(events, claim(1), lambda: None) as writer:
+        writer.emit("metadata", b"{}", with_next=True)
+        writer.emit("values", b"{}")
+        assert await events.read(run().run_id, START, block_ms=10_000)
+        writer.emit("values", b"{}")
+        writer.emit("updates", b"{}")
+        assert await events.read(run().run_id, EventId(1, 2), block_ms=100) == []
+        writer.end(b"{}")
+    assert appended == [["metadata", "values"], ["values", "updates", "end"]]
+
+
+async def test_what_goes_with_the_next_event_does_not_wait_for_ever(events: EventLog) -> None:
+    async with EventWriter(events, claim(1), lambda: None) as writer:
+        writer.emit("metadata", b"{}", with_next=True)
+        found = await events.read(run().run_id, START, block_ms=10_000)
+        assert [event.name for event in found] == ["metadata"]
 
 
 async def test_a_claim_that_was_overtaken_is_told_and_writes_nothing(events: EventLog) -> None:

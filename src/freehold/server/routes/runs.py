@@ -115,5 +115,5 @@ async def cancel_run(
     if not wait:
         return nothing(202)
     if stopping.is_active:
-        await RunFollower(parts, run).end()
+        await RunFollower(parts, run, end_only=True).end()
     return nothing()
