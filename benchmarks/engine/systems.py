@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -222,16 +223,23 @@ def started(command: Sequence[str], folder: Path, environment: dict[str, str], l
     """A process with its output in a file, ended with the context and, on Linux, with us: a killed benchmark leaves nothing behind."""
     with_us = ["setpriv", "--pdeathsig", "TERM"] if sys.platform == "linux" and shutil.which("setpriv") else []
     with log.open("wb") as output:
-        process = subprocess.Popen([*with_us, *command], cwd=folder, env=os.environ | environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*with_us, *command],
+            cwd=folder,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     try:
         yield process
     finally:
-        process.terminate()
-        try:
+        os.killpg(process.pid, signal.SIGTERM)  # its children too: a command line may leave the server it started behind
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
