@@ -7,7 +7,7 @@
     {"do": "talk", "urls": [...], "threads": [...], "turns": 3, "spread": 1.0}    the same for every turn of conversations side by side
     {"do": "model", "url": ..., "lanes": 100, "turns": 3, "spread": 1.0}          the same for the model's two answers of a turn alone
 
-With `--in-process ours|stock DATABASE_URL` it is the floor instead: the same graph and saver with nothing between.
+With `--in-process ours|stock DATABASE_URL [AGENT_FILE]` it is the floor instead: the same graph and saver with nothing between.
 """
 
 from __future__ import annotations
@@ -19,18 +19,26 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 
 INPUT = {"messages": [{"role": "user", "content": "hello"}]}
+#: Messages of a turn of a conversation.
+EACH_TURN = ["human", "ai", "tool", "ai"]
 TIMEOUT_SECONDS = 60.0
 CLIENTS = 32
 
 #: Does one operation on a thread; gives the moment it is done, or None where the answer is wrong.
 One = Callable[[str, int], Awaitable[float | None]]
 Do = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+def question(place: int) -> dict[str, Any]:
+    """Input of a turn."""
+    return {"messages": [{"role": "user", "content": f"question {place}: add 2 and 3"}]}
 
 
 async def load(one: One, threads: list[str], concurrency: int, limit: float) -> dict[str, Any]:
@@ -133,7 +141,7 @@ class OverHttp:
         """One turn with a tool call; right when the thread then holds every message of every turn once."""
         body = {
             "assistant_id": "agent",
-            "input": {"messages": [{"role": "user", "content": f"question {place}: add 2 and 3"}]},
+            "input": question(place),
             "stream_mode": ["messages-tuple", "values"],
         }
         last = ""
@@ -143,7 +151,7 @@ class OverHttp:
             kinds = [message["type"] for message in json.loads(last[5:])["messages"]]
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return False
-        return kinds == ["human", "ai", "tool", "ai"] * (place + 1)
+        return kinds == EACH_TURN * (place + 1)
 
     async def _ask_model(self, url: str, lane: int, place: int) -> bool:
         """The two answers of a turn from the model itself."""
@@ -182,9 +190,18 @@ def graph_operations(graph: Any) -> Do:
             first = first or time.perf_counter()
         return first
 
+    async def talking(threads: list[str], lane: int, place: int) -> bool:
+        values: dict[str, Any] = {}
+        modes = ["messages", "values"]
+        async for mode, part in graph.astream(question(place), config(threads[lane]), stream_mode=modes, durability="async"):
+            values = part if mode == "values" else values
+        return [message.type for message in values["messages"]] == EACH_TURN * (place + 1)
+
     kinds = {"wait": waiting, "stream": streaming}
 
     async def do(task: dict[str, Any]) -> dict[str, Any]:
+        if task["do"] == "talk":
+            return await side_by_side(len(task["threads"]), task["turns"], task["spread"], partial(talking, task["threads"]))
         if task["do"] == "threads":
             return {"threads": [str(uuid4()) for _ in range(task["count"])]}
         return await load(kinds[task["do"]], task["threads"], task["concurrency"], task["limit"])
@@ -203,7 +220,7 @@ async def main() -> None:
     if sys.argv[1:2] == ["--in-process"]:
         from benchmarks.engine.floor import opened
 
-        async with opened(sys.argv[2], sys.argv[3]) as graph:
+        async with opened(*sys.argv[2:4], *(Path(name).read_text() for name in sys.argv[4:5])) as graph:
             await answer(graph_operations(graph))
         return
     limits = httpx.Limits(max_connections=512, max_keepalive_connections=512)

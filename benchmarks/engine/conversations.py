@@ -2,7 +2,7 @@
 
 The model is scripted: it calls a tool, then answers 20 tokens at 20 tokens a second, so a turn without any engine takes
 exactly `SCRIPTED_SECONDS`. The model's process costs CPU too, on the same machine; what it takes when it is called directly
-by as many clients is printed beside.
+by as many clients is printed beside, and what the same agent takes in one process, with no server between.
 """
 
 from __future__ import annotations
@@ -61,11 +61,16 @@ async def conversations(world: World, *, turns: int = TURNS) -> dict[str, Any]:
         _talk(asked, system.urls, 10, 1)  # graphs are loaded, connections made
         alone = asked.ask(do="model", url=url, lanes=CONVERSATIONS, turns=turns, spread=SCRIPTED_SECONDS)
         through = _talk(asked, system.urls, CONVERSATIONS, turns)
+        (world.folder / "agent.py").write_text(agent)
+        bare = await world.migrated("conversations_floor")
+        inside = stack.enter_context(client("--in-process", "ours", bare.app_url, str(world.folder / "agent.py")))
+        _talk(inside, system.urls, 10, 1)
+        floor = _talk(inside, system.urls, CONVERSATIONS, turns)
     print(
         f"\n{CONVERSATIONS} conversations at once, {turns} turns with a tool call each, {TOKENS} tokens at {TOKENS_PER_SECOND}/s, "
         f"2 servers + 2 workers:\nseconds a turn takes beyond the model's own {SCRIPTED_SECONDS:g}"
     )
-    rows = {"the model called directly": alone, "freehold 2+2": through}
+    rows = {"the model called directly": alone, "the agent in one process": floor, "freehold 2+2": through}
     print(
         table(("", "p50 ms", "p95 ms", "turns", "errors", "client core"), [_row(name, found) for name, found in rows.items()]), flush=True
     )

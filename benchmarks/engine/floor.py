@@ -45,9 +45,9 @@ async def saver(kind: str, database_url: str, *, pool_size: int = POOL_SIZE) -> 
 
 
 @asynccontextmanager
-async def opened(kind: str, database_url: str) -> AsyncIterator[Any]:
-    """The graph with its saver."""
+async def opened(kind: str, database_url: str, agent: str = AGENT) -> AsyncIterator[Any]:
+    """The graph of an agent's source with its saver."""
     scope: dict[str, Any] = {}
-    exec(AGENT, scope)
+    exec(agent, scope)
     async with saver(kind, database_url) as checkpointer:
         yield scope["graph"].copy(update={"checkpointer": checkpointer})
