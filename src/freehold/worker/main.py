@@ -195,20 +195,23 @@ class Worker:
                 self._wake.set()  # of a cancellation too: a run nobody holds is claimed to be stopped
 
     async def _reap_for_ever(self) -> None:
-        sweep, more = 0, False
+        sweep, more, was_away = 0, False, False
         while True:
             # Spread out, so that twenty workers do not look in the same moment.
             await asyncio.sleep(self._lease_seconds / 4 * random.uniform(0.75, 1.25))  # noqa: S311 - not a secret
             try:
-                if await self._database_was_away():
+                asked = time.monotonic()
+                await self._needs.runs.ping()
+                if was_away or time.monotonic() - asked > self._lease_seconds / 4:
                     # Workers that live renew their leases before anybody looks for dead ones: an outage is no death.
                     await asyncio.sleep(self._lease_seconds / 2)
-                    continue
+                was_away = False
                 returned, given_up = await self._needs.runs.reap(self._max_attempts)
                 returned = [*returned, *await self._give_back_lost()]
                 if more or sweep % TEMPORARY_SWEEP == 0:
                     more = await self._remove_temporary()
             except StorageUnavailable:
+                was_away = True
                 continue
             except Exception:
                 # The top of a loop that must not end while the worker lives: nobody else may be there to reap.
@@ -223,15 +226,6 @@ class Worker:
                     extra={"action": "reaped", "runs": [str(run_id) for run_id in (*returned, *given_up)]},
                 )
                 await self._needs.events.wake_workers()
-
-    async def _database_was_away(self) -> bool:
-        """Whether it does not answer, or did only after a while."""
-        asked = time.monotonic()
-        try:
-            await self._needs.runs.ping()
-        except StorageUnavailable:
-            return True
-        return time.monotonic() - asked > self._lease_seconds / 4
 
     async def _remove_temporary(self) -> bool:
         """Threads of stateless runs that ended; whether there may be more. Returning the runs of the dead does not wait for all of them."""
