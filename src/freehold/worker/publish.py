@@ -1,7 +1,7 @@
 """Writes a run's events: numbered once, sent in small batches, kept while Valkey is away.
 
-Token deltas go out at most every `BATCH_SECONDS`, because one append per token would cost more than the token; the first
-one after a silence does not wait, nor does anything else.
+Token deltas go out at most every `BATCH_SECONDS`, because one append per token would cost more than the token; what a step
+writes, at most every `STEP_SECONDS`. The first event after a silence does not wait, nor does the end.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from freehold.server.auth import Authenticated
 from freehold.server.home_page import home_page
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import reply
-from freehold.storage.pool import connection
 from freehold.telemetry.metrics import ACTIVE_THREADS, CHECKPOINT_BYTES, QUEUE_AGE, QUEUE_DEPTH, UNKNOWN, exposition
 
 router = APIRouter(tags=["system"])
@@ -139,8 +138,8 @@ async def _health(parts: ServerParts) -> Response:
 
 async def _postgres_answers(parts: ServerParts) -> bool:
     try:
-        async with asyncio.timeout(CHECK_SECONDS), connection(parts.pool) as conn:
-            await conn.execute("SELECT 1")
+        async with asyncio.timeout(CHECK_SECONDS):
+            await parts.runs.ping()
     except (StorageUnavailable, TimeoutError):
         return False
     return True

@@ -14,11 +14,9 @@ import psycopg
 from langgraph.checkpoint.base import WRITES_IDX_MAP
 
 from freehold.core.errors import LeaseLost
+from freehold.storage.checkpointer.saver import NULL_TASK
 from freehold.storage.checkpointer.write import FENCED
 from freehold.storage.pool import Pool, connection
-
-#: LangGraph keeps a command as writes of this task: its update, where it goes, and an answer that names no question, until it is taken.
-_NO_TASK = "00000000-0000-0000-0000-000000000000"
 
 _USED = """
 SELECT DISTINCT task FROM unnest(%(tasks)s::text[]) AS task
@@ -56,6 +54,6 @@ async def take_back(pool: Pool, thread_id: UUID, run_id: UUID, epoch: int, askin
                 raise
             raise LeaseLost(str(error).splitlines()[0]) from error
         rows = await (await conn.execute(_USED, {"tasks": list(asking), "thread": thread, "run": run})).fetchall()
-        given = {"thread": thread, "run": run, "no_task": _NO_TASK, "answer": WRITES_IDX_MAP["__resume__"], "all": not rows}
+        given = {"thread": thread, "run": run, "no_task": NULL_TASK, "answer": WRITES_IDX_MAP["__resume__"], "all": not rows}
         await conn.execute(_FORGET, given)
     return frozenset(row["task"] for row in rows)

@@ -16,20 +16,20 @@ Every user value passes through the serialiser, so with an encrypting one nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, cast
 
 import ormsgpack
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from freehold.core.errors import Incompatible
 from freehold.storage.checkpointer.messages import ThreadMessages, expanded, ranges
-from freehold.storage.checkpointer.revive import revived
+from freehold.storage.checkpointer.revive import OWN_KINDS, revived
 
 #: Bytes up to which a value is stored inside every checkpoint that has it: about what a row of its own would cost in keys.
 INLINE_BYTES = 192
@@ -48,9 +48,6 @@ _TEXTS = frozenset({*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB})
 
 #: Bytes of a message without id up to which reading a conversation fetches it too, where it stands between two of its messages.
 ASIDE_BYTES = 512
-
-#: Messages that may be stored without their content: a user's own kinds may insist on having one when they are read.
-_DIVISIBLE = frozenset({AIMessage, HumanMessage, SystemMessage, ToolMessage})
 
 _PACKING = ormsgpack.OPT_NON_STR_KEYS
 
@@ -86,19 +83,14 @@ class Encoder:
 
     def refer(self, node: Node) -> None:
         """A value that is stored already, in this form."""
-        match node[0]:
-            case "o" | "c":
-                self._refer(node[1:])
-            case "m" | "i":
-                self._refer(expanded(node[1]))
-            case "b":
-                self.rows.digests.add(node[1])
-            case "d":
-                for item in node[1].values():
-                    self.refer(item)
-            case "l":
-                for item in node[1]:
-                    self.refer(item)
+        for leaf in leaves(node):
+            match leaf[0]:
+                case "o" | "c":
+                    self._refer(leaf[1:])
+                case "m" | "i":
+                    self._refer(expanded(leaf[1]))
+                case "b":
+                    self.rows.digests.add(leaf[1])
 
     def _plain(self, value: Any, *, divide: bool = False) -> Node:
         kind, data = self._serde.dumps_typed(value)
@@ -143,7 +135,8 @@ class Encoder:
         self.rows.positions.update(self._known.contents_of(positions))
 
     def _find_or_add(self, message: BaseMessage) -> int:
-        content = self._content(message.content, to_share=not message.id) if type(message) in _DIVISIBLE else None
+        # A user's own kind may insist on having a content when it is read.
+        content = self._content(message.content, to_share=not message.id) if type(message) in OWN_KINDS else None
         stored = message if content is None else message.model_copy(update={"content": ""})
         kind, data = self._serde.dumps_typed(stored)
         if not message.id:
@@ -203,6 +196,15 @@ def _holds_messages(value: Mapping[Any, Any]) -> bool:
     return _has_plain_keys(value) and any(isinstance(first, BaseMessage) for first in firsts)
 
 
+def leaves(node: Node) -> Iterator[Node]:
+    """A node's parts that hold no nodes themselves."""
+    if node[0] in ("d", "l"):
+        for item in node[1].values() if node[0] == "d" else node[1]:
+            yield from leaves(item)
+    else:
+        yield node
+
+
 @dataclass
 class Wanted:
     """What must be fetched before nodes can be turned into values: positions as Postgres writes multiranges, and digests."""
@@ -212,15 +214,7 @@ class Wanted:
 
     def add(self, node: Node) -> None:
         """Add the digests a node refers to."""
-        match node[0]:
-            case "b":
-                self.digests.add(node[1])
-            case "d":
-                for item in node[1].values():
-                    self.add(item)
-            case "l":
-                for item in node[1]:
-                    self.add(item)
+        self.digests.update(leaf[1] for leaf in leaves(node) if leaf[0] == "b")
 
 
 @dataclass(frozen=True)

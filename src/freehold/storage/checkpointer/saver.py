@@ -46,7 +46,7 @@ from freehold.storage.pool import Pool, is_away
 #: Threads whose messages a saver remembers.
 KNOWN_THREADS = 256
 
-#: The task LangGraph stores the writes of a command under.
+#: LangGraph keeps a command as writes of this task: its update, where it goes, and an answer that names no question, until it is taken.
 NULL_TASK = "00000000-0000-0000-0000-000000000000"
 
 #: Statements a saver has under way at once, where it serves many threads.
@@ -140,10 +140,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         known = self._know(thread_id, rows[0]["following"])
         if rows[0]["checkpoint_id"] is None:
             return await self._stock.get_tuple(config)
-        found = (await self._tuples(rows, known))[0]
-        stored = unpack(rows[0]["state"])
-        known.newest[ns] = rows[0]["checkpoint_id"], _by_version(stored, stored["values"])
-        return found
+        return (await self._tuples(rows, known))[0]
 
     async def alist(
         self,
@@ -236,8 +233,11 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         fetched = {thread: await self._fetch(thread, want) for thread, want in wanted.items()}
         found = []
         for row, state, writes in parsed:
+            stored = state.pop("values")
             with _many_objects():
-                found.append(_tuple(row, state, writes, Decoder(self.serde, fetched[row["thread_id"]], known)))
+                found.append(_tuple(row, state, stored, writes, Decoder(self.serde, fetched[row["thread_id"]], known)))
+            if known is not None:
+                known.newest[row["checkpoint_ns"]] = row["checkpoint_id"], _by_version(state, stored)
             await asyncio.sleep(0)  # a history of long conversations takes long to decode
         return found
 
@@ -308,9 +308,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
             for idx, group in grouped.items():
                 encoder = Encoder(self.serde, self._known[thread_id])
                 packed = pack([[channel, encoder.node(value)] for channel, value in group])
-                rows.append(
-                    (WriteRow((thread_id, ns, checkpoint_id or "", task_id, idx), task_path, run_id and str(run_id), packed), encoder.rows)
-                )
+                rows.append((WriteRow((thread_id, ns, checkpoint_id or "", task_id, idx), task_path, run_id, packed), encoder.rows))
             return rows
 
         if writes:
@@ -529,9 +527,11 @@ def _unpacked_writes(stored: Sequence[Sequence[bytes]] | None) -> list[tuple[str
     return [(task.decode(), channel, node) for task, packed in stored or () for channel, node in unpack(packed)]
 
 
-def _tuple(row: Mapping[str, Any], state: dict[str, Any], writes: Sequence[tuple[str, str, Node]], decoder: Decoder) -> CheckpointTuple:
+def _tuple(
+    row: Mapping[str, Any], state: dict[str, Any], stored: Mapping[str, Node], writes: Sequence[tuple[str, str, Node]], decoder: Decoder
+) -> CheckpointTuple:
     thread_id, ns = row["thread_id"], row["checkpoint_ns"]
-    values = {channel: decoder.value(node) for channel, node in state.pop("values").items()}
+    values = {channel: decoder.value(node) for channel, node in stored.items()}
     checkpoint = cast(Checkpoint, {**state, "id": row["checkpoint_id"], "channel_values": values})
     pending: list[PendingWrite] = [(task, channel, decoder.value(node)) for task, channel, node in writes]
     parent = _config(thread_id, ns, row["parent_id"]) if row["parent_id"] else None

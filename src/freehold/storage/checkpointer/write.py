@@ -217,8 +217,10 @@ class GroupWriter:
     def _next_batch(self) -> list[Operation]:
         waiting = self._encoded(self._waiting)
         taken, size = 0, 0
-        while taken < len(waiting) and (taken == 0 or size + waiting[taken].size <= BATCH_BYTES):
-            size += waiting[taken].size
+        for operation in waiting:
+            size += operation.size
+            if taken and size > BATCH_BYTES:
+                break
             taken += 1
         self._waiting = waiting[taken:]
         if self._waiting:
