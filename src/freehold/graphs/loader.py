@@ -18,19 +18,20 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
 from freehold.core.errors import GraphError
-from freehold.graphs.project import GraphReference
+from freehold.graphs.project import GraphReference, Project, place_of
 
 log = logging.getLogger(__name__)
 
 Argument = Literal["config", "runtime"]
 AnyGraph = Pregel[Any, Any, Any, Any]
+Wanted = TypeVar("Wanted")
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,28 @@ def load(reference: GraphReference, folder: Path) -> Fixed | Factory:
         f"{reference.source}: expected a graph or a function that returns one, got {type(found).__name__}",
         hint="name a compiled graph, a StateGraph, or a function that returns one",
     )
+
+
+def load_object(source: str, project: Project, *, key: str, kind: type[Wanted]) -> Wanted:
+    """What a reference of langgraph.json names, e.g. `./auth.py:auth`. Blocking: call it in a thread.
+
+    The project must have been entered (`registry.load_project`), so that its imports work.
+
+    Args:
+        key: where the reference stands, for messages: `auth.path`.
+        kind: the class it must be of; `object` for any.
+
+    Raises:
+        GraphError: the module does not import, the name is missing, or it is of another kind.
+    """
+    target, _, attribute = source.rpartition(":")
+    reference = GraphReference(key, place_of(target, project.folder), attribute, f"{key}: {source}")
+    found = getattr(_import(reference, project.folder), attribute, None)
+    if found is None:
+        raise GraphError(f'{key}: {source}: the module has no "{attribute}"')
+    if not isinstance(found, kind):
+        raise GraphError(f"{key}: {source}: expected a {kind.__module__.split('.')[0]}.{kind.__name__}, got {type(found).__name__}")
+    return found
 
 
 def compiled(made: object, source: str) -> AnyGraph:

@@ -1,46 +1,46 @@
 """Reading a `langgraph.json`: what it asks for, as a value, before any of the user's code runs.
 
 Every key of the published schema is either honoured, accepted as meaningless here, or refused by name; none is dropped
-silently. Unknown keys become findings, because newer tools add new ones.
+silently. Unknown keys become findings, because newer tools add new ones. Sections beside the graphs: `project_config.py`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from packaging.requirements import InvalidRequirement, Requirement
 
 from freehold.core.errors import ConfigError, NotSupported
-
-#: Keys that only shape a container image or an installer; a server that runs the project in place needs none of them.
-ACCEPTED_WITHOUT_EFFECT = frozenset(
-    {
-        "$schema",
-        "_INTERNAL_docker_tag",
-        "api_version",
-        "base_image",
-        "dockerfile_lines",
-        "image_distro",
-        "keep_pkg_tools",
-        "pip_config_file",
-        "pip_installer",
-        "python_version",
-        "source",
-    }
+from freehold.graphs import requirements
+from freehold.graphs.project_config import (
+    BUILD_KEYS,
+    SECTION_KEYS,
+    AuthConfig,
+    BuildConfig,
+    CheckpointerConfig,
+    EncryptionConfig,
+    HttpConfig,
+    PriorityConfig,
+    Sections,
+    StoreConfig,
+    WebhooksConfig,
+    parse,
+    unknown_keys,
 )
 
-#: Keys that change behaviour and are not built: key -> what to do instead.
+#: Keys that change behaviour and are not built, with dots between the names of sections: key -> what to do instead.
 REFUSED: Mapping[str, str] = {
     "auth": 'remove it; callers are known by server.auth = "keys" in freehold.toml',
-    "checkpointer": "remove it; threads are kept in Postgres and deleted through the API",
+    "checkpointer.path": "remove it; threads are kept in Postgres",
+    "checkpointer.serde.allowed_json_modules": "remove it; checkpoints hold no JSON objects",
+    "checkpointer.serde.allowed_msgpack_modules": "remove it; the types of a graph's state are revived without being listed",
+    "checkpointer.serde.pickle_fallback": "remove it; reading a pickle runs code, so checkpoints never hold one",
+    "checkpointer.ttl": "remove it; [retention] in freehold.toml says what is kept",
     "encryption": "remove it, and use an encrypted disk or database",
     "http": "remove it; origins are set by server.cors_origins in freehold.toml",
     "node_version": "only Python graphs can be served",
@@ -51,7 +51,7 @@ REFUSED: Mapping[str, str] = {
     "webhooks": "remove it; no webhooks are sent",
 }
 
-_HONOURED = frozenset({"graphs", "dependencies", "env"})
+_OTHER_KEYS = frozenset({"$schema", "_INTERNAL_docker_tag", "graphs", "dependencies", "env"})
 _PYTHON_FILE = re.compile(r"\.py$")
 
 
@@ -73,13 +73,45 @@ class Project:
     file: Path
     graphs: tuple[GraphReference, ...]
     import_paths: tuple[Path, ...]
+    dependencies: tuple[str, ...]  # as written: folders and requirements
     requirements: Mapping[str, str]  # requirement -> the file that asks for it
     environment: Mapping[str, str]
+    sections: Sections
+    build: BuildConfig
     findings: tuple[str, ...]
 
     @property
     def folder(self) -> Path:
         return self.file.parent
+
+    @property
+    def store(self) -> StoreConfig | None:
+        return self.sections.store
+
+    @property
+    def checkpointer(self) -> CheckpointerConfig | None:
+        return self.sections.checkpointer
+
+    @property
+    def auth(self) -> AuthConfig | None:
+        return self.sections.auth
+
+    @property
+    def http(self) -> HttpConfig:
+        """The defaults where the file has none."""
+        return self.sections.http or HttpConfig()
+
+    @property
+    def webhooks(self) -> WebhooksConfig | None:
+        return self.sections.webhooks
+
+    @property
+    def encryption(self) -> EncryptionConfig | None:
+        return self.sections.encryption
+
+    @property
+    def priority(self) -> PriorityConfig | None:
+        return self.sections.priority
 
 
 def read_project(path: Path) -> Project:
@@ -92,42 +124,23 @@ def read_project(path: Path) -> Project:
     named = path / "langgraph.json" if path.is_dir() else path
     file = named.parent.resolve() / named.name
     content = _read_json(file)
-    _refuse(file, content)
     dependencies = _strings(file, "dependencies", content.get("dependencies") or [])
     local = [entry for entry in dependencies if _is_path(entry)]
     folders = [_folder(file, entry) for entry in local]
-    unknown = sorted(set(content) - _HONOURED - ACCEPTED_WITHOUT_EFFECT - set(REFUSED))
+    sections, build = parse(Sections, content, SECTION_KEYS, file), parse(BuildConfig, content, BUILD_KEYS, file)
+    _refuse(file, content)
+    unknown = [*sorted(set(content) - _OTHER_KEYS - SECTION_KEYS - BUILD_KEYS), *unknown_keys(sections), *unknown_keys(build)]
     return Project(
         file=file,
         graphs=_graphs(file, content.get("graphs")),
         import_paths=_import_paths(file.parent, folders),
-        requirements=_requirements(file, [entry for entry in dependencies if not _is_path(entry)], folders),
+        dependencies=tuple(dependencies),
+        requirements=requirements.collect(file, [entry for entry in dependencies if not _is_path(entry)], folders),
         environment=_environment(file, content.get("env") or {}),
+        sections=sections,
+        build=build,
         findings=tuple(f'{file.name}: unknown key "{key}" has no effect' for key in unknown),
     )
-
-
-def missing_requirements(project: Project) -> dict[str, str]:
-    """Requirements of the project this environment does not meet: requirement -> why and what to run."""
-    problems: dict[str, str] = {}
-    for text, origin in project.requirements.items():
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue  # an installer's option or URL, which only an installer understands
-        if requirement.marker and not requirement.marker.evaluate():
-            continue
-        command = f"`pip install '{requirement.name}{requirement.specifier}'` in the environment that runs Freehold"
-        try:
-            installed = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            problems[requirement.name] = f"{requirement.name} is asked for by {origin} but not installed; run {command}"
-            continue
-        if not requirement.specifier.contains(installed, prereleases=True):
-            problems[requirement.name] = (
-                f"{requirement.name} {installed} is installed but {origin} asks for {requirement.specifier}; run {command}"
-            )
-    return problems
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -146,7 +159,10 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 def _refuse(file: Path, content: Mapping[str, Any]) -> None:
     for key, instead in REFUSED.items():
-        if content.get(key):
+        value: Any = content
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if value:
             raise NotSupported(f'{file}: "{key}" is not supported', hint=instead)
 
 
@@ -168,9 +184,13 @@ def _reference(file: Path, graph_id: str, value: object) -> GraphReference:
     target, separator, attribute = value.rpartition(":")
     if not separator or not target or not attribute.isidentifier():
         raise ConfigError(f'{file}: graphs.{graph_id}: expected "path.py:variable" or "module:variable", got "{value}"')
+    return GraphReference(graph_id, place_of(target, file.parent), attribute, value, description if isinstance(description, str) else None)
+
+
+def place_of(target: str, folder: Path) -> Path | str:
+    """The file that `./agent.py` names in a project's folder, or the dotted module as it is."""
     is_module = not _PYTHON_FILE.search(target) and "/" not in target and "\\" not in target
-    place: Path | str = target if is_module else (file.parent / target).resolve()
-    return GraphReference(graph_id, place, attribute, value, description if isinstance(description, str) else None)
+    return target if is_module else (folder / target).resolve()
 
 
 def _strings(file: Path, key: str, value: object) -> list[str]:
@@ -200,27 +220,6 @@ def _import_paths(project: Path, folders: list[Path]) -> tuple[Path, ...]:
         if folder != project and not is_installed_by_pip:
             paths += [folder.parent]
     return tuple(dict.fromkeys(paths))
-
-
-def _requirements(file: Path, named: list[str], folders: list[Path]) -> dict[str, str]:
-    found = {entry: file.name for entry in named}
-    for folder in folders:
-        listed = folder / "requirements.txt"
-        if listed.is_file():
-            lines = (line.split(" #")[0].strip() for line in listed.read_text(encoding="utf-8").splitlines())
-            found |= {line: listed.name for line in lines if line and not line.startswith(("#", "-"))}
-        described = folder / "pyproject.toml"
-        if described.is_file():
-            found |= {entry: described.name for entry in _project_dependencies(described)}
-    return found
-
-
-def _project_dependencies(file: Path) -> list[str]:
-    try:
-        project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from error
-    return [entry for entry in project.get("dependencies", []) if isinstance(entry, str)]
 
 
 def _environment(file: Path, env: object) -> dict[str, str]:

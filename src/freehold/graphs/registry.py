@@ -23,8 +23,9 @@ from langgraph_sdk.runtime import AccessContext, _ExecutionRuntime, _ReadRuntime
 
 from freehold.config import env
 from freehold.core.errors import GraphError, NotConfigured, NotFound
+from freehold.graphs import requirements
 from freehold.graphs.loader import AnyGraph, Factory, Fixed, load
-from freehold.graphs.project import GraphReference, Project, missing_requirements, read_project
+from freehold.graphs.project import GraphReference, Project, read_project
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class GraphRegistry:
     graphs: Mapping[str, GraphEntry]
     failures: Mapping[str, GraphError]
     findings: tuple[str, ...] = ()
+    #: What langgraph.json says; None where no project is served.
+    project: Project | None = None
 
     def open(
         self,
@@ -109,9 +112,10 @@ async def load_project(path: Path | None, *, shipped: Callable[[], Pregel[Any, A
     graphs: dict[str, GraphEntry] = {}
     failures: dict[str, GraphError] = {}
     findings: list[str] = []
+    project: Project | None = None
     if path is not None:
         project = await asyncio.to_thread(read_project, path)
-        missing = await asyncio.to_thread(missing_requirements, project)
+        missing = await asyncio.to_thread(requirements.missing, project.requirements)
         findings += [*project.findings, *missing.values()]
         _enter(project)
         for reference in project.graphs:
@@ -126,7 +130,7 @@ async def load_project(path: Path | None, *, shipped: Callable[[], Pregel[Any, A
         log.warning("%s", finding, extra={"action": "project_finding"})
     for graph_id, failure in failures.items():
         log.error("graph %s does not load: %s", graph_id, failure, extra={"action": "graph_failed", "graph": graph_id})
-    return GraphRegistry(graphs, failures, tuple(findings))
+    return GraphRegistry(graphs, failures, tuple(findings), project)
 
 
 def _enter(project: Project) -> None:
