@@ -533,7 +533,7 @@ BROKEN = {
     "claim": ("other.queue_position) < (", "other.queue_position) > ("),
     "ask_to_stop": ("CASE WHEN cancel = 'rollback' THEN cancel ELSE %(action)s END", "%(action)s"),
     "reap": ("AND lease_until < now() ", ""),
-    "get": ("AND owner = %(owner)s", ""),
+    "get": ("AND (runs.owner = %(owner)s OR %(shared)s)", ""),
 }
 
 

@@ -34,6 +34,8 @@ class RunRequest:
     durability: Durability = "async"
     feedback_keys: tuple[str, ...] = ()
     on_completion: Literal["keep", "delete"] = "keep"
+    #: Who asked, as the project's own authentication gave it; None where keys or nothing decided. Not shown to clients.
+    user: dict[str, Any] | None = None
     #: The request that asked, for logs and traces: `request_id` and W3C `traceparent`. Not shown to clients.
     origin: dict[str, str] = field(default_factory=dict)
 

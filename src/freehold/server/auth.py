@@ -1,41 +1,73 @@
-"""Who is calling: one function decides, whatever header carries the key."""
+"""Who is calling and whether they may: one function decides each, whatever header carries the credential and whatever the route.
+
+`Authenticated` is for routes without an object; every other route declares `permit("threads", "read")`: the caller it gives carries
+what the project's own rules let this request see, and goes into every query.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from collections import OrderedDict
-from typing import Annotated, cast
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Literal, cast
+from uuid import UUID
 
 from fastapi import Depends
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from freehold.core.caller import LOCAL, Caller
-from freehold.core.errors import Unauthenticated
-from freehold.storage.api_keys import ApiKeys
+from freehold.core.errors import Forbidden, Unauthenticated
+from freehold.core.permissions import allows
+from freehold.server.project_auth import ProjectAuth
+from freehold.storage.api_keys import PREFIX, ApiKeys
 
 #: A revoked key works at most this long.
 CACHE_SECONDS = 3.0
 CACHE_SIZE = 1024
 
+Resource = Literal["assistants", "threads", "crons", "store", "audit"]
+Action = Literal["create", "read", "update", "delete", "search", "create_run", "put", "get", "list_namespaces"]
+
 
 class Authentication:
     """Turns the credentials of a request into a caller; without keys everybody is the one local user."""
 
-    def __init__(self, api_keys: ApiKeys, *, needs_keys: bool) -> None:
+    def __init__(self, api_keys: ApiKeys, *, needs_keys: bool, project: ProjectAuth | None = None) -> None:
         self._api_keys = api_keys
         self._needs_keys = needs_keys
+        self._project = project
         #: Digest of a key -> its caller and until when that may be believed. Keys themselves are not kept in memory.
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
     async def caller(self, connection: HTTPConnection) -> Caller:
-        """Raises Unauthenticated where a key is needed and none or an unknown one was given."""
+        """Raises Unauthenticated where a credential is needed and none or an unknown one was given."""
+        key = given_key(connection)
+        if self._project and self._project.authenticates and not (self._needs_keys and key and key.startswith(PREFIX)):
+            return await self._project.caller(connection)
         if not self._needs_keys:
             return LOCAL
-        key = given_key(connection)
         if key is None:
             raise Unauthenticated("an API key is needed", hint="send it as `x-api-key: ...` or `Authorization: Bearer ...`")
         return await self._lookup(key)
+
+    async def permitted(self, connection: HTTPConnection, resource: Resource, action: Action) -> Caller:
+        """The caller of a request that acts on a resource, with what the project's rules let it see.
+
+        Raises:
+            Unauthenticated: as `caller`.
+            Forbidden: the credential does not reach so far, or the project's rules say no.
+        """
+        caller = await self.caller(connection)
+        connection.state.caller, connection.state.action = caller, (resource, action)
+        if not allows(caller.permissions, resource, action):
+            raise Forbidden(f"this credential may not {action} {resource}", hint=f'it lacks the permission "{resource}:{action}"')
+        if self._project is None or self._project.handler(resource, action) is None:
+            return caller
+        value = await _value(connection, action)
+        decided = await self._project.decide(caller, resource, action, value.offered)
+        value.take_back()
+        return decided
 
     async def _lookup(self, key: str) -> Caller:
         digest = hashlib.sha256(key.encode()).digest()
@@ -52,6 +84,43 @@ class Authentication:
         return caller
 
 
+class _Value:
+    """What a handler sees of a request: ids of the path, the query and the body in one; its changes go back into the body."""
+
+    def __init__(self, body: dict[str, Any], more: dict[str, Any], *, creates_run: bool) -> None:
+        self._body = body
+        if not isinstance(body.get("metadata"), dict):
+            body["metadata"] = {}
+        self.offered = {**more, **body}
+        if creates_run:
+            rest = {key: body[key] for key in _RUN_KEYS if key in body}
+            self.offered["kwargs"] = rest
+
+    def take_back(self) -> None:
+        kwargs = self.offered.get("kwargs")
+        changed = {**self.offered, **(kwargs if isinstance(kwargs, dict) else {})}
+        for key in self._body:
+            self._body[key] = changed.get(key, self._body[key])
+
+
+_RUN_KEYS = ("input", "command", "config", "context", "stream_mode", "interrupt_before", "interrupt_after", "webhook", "checkpoint")
+
+
+async def _value(connection: HTTPConnection, action: Action) -> _Value:
+    body: Any = {}
+    if isinstance(connection, Request) and connection.method in {"POST", "PUT", "PATCH"}:
+        body = await connection.json()
+    ids = {name: _id(value) for name, value in connection.path_params.items()}
+    return _Value(body if isinstance(body, dict) else {}, {**dict(connection.query_params), **ids}, creates_run=action == "create_run")
+
+
+def _id(text: Any) -> Any:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return text
+
+
 def given_key(connection: HTTPConnection) -> str | None:
     """`x-api-key: KEY`, as the LangGraph SDKs send it, or `Authorization: Bearer KEY`, as OpenAI's clients do."""
     if key := connection.headers.get("x-api-key"):
@@ -64,5 +133,32 @@ async def _authenticated(connection: HTTPConnection) -> Caller:
     return await cast(Authentication, connection.app.state.authentication).caller(connection)
 
 
-#: Parameter type of handlers that act for somebody; declaring it is what makes a route need a key.
+#: Parameter type of handlers that need somebody known, and touch nobody's objects.
 Authenticated = Annotated[Caller, Depends(_authenticated)]
+
+
+def permit(resource: Resource, action: Action) -> Any:
+    """For `caller: Annotated[Caller, permit("threads", "read")]`: the caller of a route that does this to that.
+
+    Runs before the body is validated, so that what a project's handler changed in it is validated too.
+    """
+    return Depends(_permission(resource, action))
+
+
+def _permission(resource: Resource, action: Action) -> Callable[..., Coroutine[Any, Any, Caller]]:
+    async def permitted(connection: HTTPConnection) -> Caller:
+        authentication = cast(Authentication, connection.app.state.authentication)
+        return await authentication.permitted(connection, resource, action)
+
+    return permitted
+
+
+#: What routes declare most.
+ThreadReader = Annotated[Caller, permit("threads", "read")]
+ThreadChanger = Annotated[Caller, permit("threads", "update")]
+ThreadDeleter = Annotated[Caller, permit("threads", "delete")]
+ThreadCreator = Annotated[Caller, permit("threads", "create")]
+ThreadSearcher = Annotated[Caller, permit("threads", "search")]
+RunStarter = Annotated[Caller, permit("threads", "create_run")]
+AssistantReader = Annotated[Caller, permit("assistants", "read")]
+AssistantSearcher = Annotated[Caller, permit("assistants", "search")]

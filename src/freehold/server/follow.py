@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from redis.exceptions import RedisError
 
-from freehold.core.caller import Caller
+from freehold.core.caller import Caller, acting_for
 from freehold.core.encode import to_json
 from freehold.core.errors import FreeholdError, NotFound, StorageUnavailable
 from freehold.core.event import END, START, Event, EventId
@@ -187,7 +187,7 @@ class RunFollower:
 
     @property
     def _caller(self) -> Caller:
-        return Caller(self._run.organisation, self._run.owner)
+        return acting_for(self._run)
 
 
 def pieces(after: EventId, found: Sequence[Event]) -> list[tuple[bool, list[Event]]]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
 
-from freehold.core.caller import Caller
+from freehold.core.caller import Caller, acting_for
 from freehold.core.encode import to_json
 from freehold.core.errors import Conflict, NotFound, StorageUnavailable
 from freehold.core.event import START, EventId
@@ -86,7 +86,7 @@ async def _answer_pieces(follower: RunFollower) -> AsyncGenerator[bytes, None]:
 async def cancel_quietly(parts: ServerParts, run: Run) -> None:
     """Stop a run because its client left."""
     try:
-        await cancel(parts, Caller(run.organisation, run.owner), run, "interrupt")
+        await cancel(parts, acting_for(run), run, "interrupt")
     except (Conflict, NotFound):
         return  # it ended at the same moment
     except StorageUnavailable as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -15,7 +15,7 @@ from freehold.core.caller import Caller
 from freehold.core.errors import InvalidRequest, NotFound
 from freehold.core.ids import assistant_id
 from freehold.storage import queries
-from freehold.storage.pool import Pool, connection
+from freehold.storage.pool import Pool, as_caller, connection, rows_of
 
 SQL = queries.load("assistants")
 
@@ -70,11 +70,10 @@ class Assistants:
 
     async def get(self, caller: Caller, wanted: UUID) -> Assistant:
         """Raises NotFound where the caller may not use such an assistant."""
-        async with connection(self._pool) as conn:
-            row = await (await conn.execute(SQL["get"], {"assistant_id": wanted, **asdict(caller)})).fetchone()
-        if row is None:
+        rows = await rows_of(self._pool, caller, SQL["get"], {"assistant_id": wanted})
+        if not rows:
             raise NotFound(f"Assistant with ID {wanted} not found")
-        return Assistant(**row)
+        return Assistant(**rows[0])
 
     async def search(self, caller: Caller, wanted: AssistantFilter, *, loaded: list[str]) -> tuple[list[Assistant], int]:
         """One page and the number of all that match; only assistants of graphs in `loaded`."""
@@ -85,7 +84,7 @@ class Assistants:
         )
         name = wanted.name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") if wanted.name else None
         arguments = {
-            **asdict(caller),
+            **caller.arguments(),
             "loaded": loaded,
             "graph_id": wanted.graph_id,
             "metadata": Jsonb(wanted.metadata) if wanted.metadata else None,
@@ -93,7 +92,7 @@ class Assistants:
             "limit": wanted.limit,
             "offset": wanted.offset,
         }
-        async with connection(self._pool) as conn:
+        async with as_caller(self._pool, caller) as conn:
             rows = await (await conn.execute(statement, arguments)).fetchall()
         total = rows[0]["total"] if rows else 0
         return [Assistant(**{key: value for key, value in row.items() if key != "total"}) for row in rows], total

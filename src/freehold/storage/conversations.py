@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import LiteralString
 from uuid import UUID
 
 from freehold.core.caller import Caller
-from freehold.storage.pool import Pool, connection
+from freehold.storage.pool import Pool, as_caller
 
 _RECORD: LiteralString = """
 INSERT INTO freehold.conversations (organisation, owner, thread_id, run_id, message, response)
@@ -28,11 +27,11 @@ class Conversations:
     async def record(self, caller: Caller, *, thread_id: UUID, run_id: UUID, message: str, response: str) -> None:
         """Keep one turn, once however often it is told; nothing where its thread was deleted meanwhile."""
         arguments = {
-            **asdict(caller),
+            **caller.arguments(),
             "thread_id": thread_id,
             "run_id": run_id,
             "message": message.replace("\0", ""),
             "response": response.replace("\0", ""),
         }
-        async with connection(self._pool) as conn:
+        async with as_caller(self._pool, caller) as conn:
             await conn.execute(_RECORD, arguments)

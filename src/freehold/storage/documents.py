@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -70,14 +70,14 @@ class Documents:
 
     async def below(self, caller: Caller, path: str) -> dict[str, Stored]:
         """Stored documents by path: the file `path` itself and everything in the folder of that name."""
-        arguments = {**asdict(caller), "path": path, "prefix": path.rstrip("/") + "/"}
+        arguments = {**caller.arguments(), "path": path, "prefix": path.rstrip("/") + "/"}
         async with connection(self._pool) as conn:
             rows = await (await conn.execute(SQL["below"], arguments)).fetchall()
         return {row["path"]: Stored(**row) for row in rows}
 
     async def named(self, caller: Caller, name: str) -> list[Stored]:
         """Documents with this id, path or source, or in a folder of that name."""
-        arguments = {**asdict(caller), "name": name, "prefix": name.rstrip("/") + "/"}
+        arguments = {**caller.arguments(), "name": name, "prefix": name.rstrip("/") + "/"}
         async with connection(self._pool) as conn:
             rows = await (await conn.execute(SQL["named"], arguments)).fetchall()
         return [Stored(**row) for row in rows]
@@ -85,26 +85,26 @@ class Documents:
     async def listing(self, caller: Caller, *, limit: int = 1000) -> list[Listed]:
         """The caller's documents, last changed first."""
         async with connection(self._pool) as conn:
-            rows = await (await conn.execute(SQL["list"], {**asdict(caller), "limit": limit})).fetchall()
+            rows = await (await conn.execute(SQL["list"], {**caller.arguments(), "limit": limit})).fetchall()
         return [Listed(**{name: row[name] for name in Listed.__dataclass_fields__}) for row in rows]
 
     async def any(self, caller: Caller) -> bool:
         """Whether the caller has any document."""
         async with connection(self._pool) as conn:
-            return await (await conn.execute(SQL["any"], asdict(caller))).fetchone() is not None
+            return await (await conn.execute(SQL["any"], caller.arguments())).fetchone() is not None
 
     async def counts(self, caller: Caller, *, model: str) -> Counts:
         """Documents and chunks of the caller; `model` is the embedding model in use."""
         async with connection(self._pool) as conn:
-            row = await (await conn.execute(SQL["count"], {**asdict(caller), "model": model})).fetchone()
+            row = await (await conn.execute(SQL["count"], {**caller.arguments(), "model": model})).fetchone()
         return Counts(**row) if row else Counts(0, 0, 0)
 
     async def rename(self, caller: Caller, document_id: UUID, source: str) -> None:
         """Show a document under another source."""
         async with connection(self._pool) as conn:
-            await conn.execute(SQL["rename"], {**asdict(caller), "document_id": document_id, "source": source})
+            await conn.execute(SQL["rename"], {**caller.arguments(), "document_id": document_id, "source": source})
 
     async def remove(self, caller: Caller, document_ids: Sequence[UUID]) -> int:
         """Forget documents and their chunks; how many there were."""
         async with connection(self._pool) as conn:
-            return (await conn.execute(SQL["remove"], {**asdict(caller), "document_ids": list(document_ids)})).rowcount
+            return (await conn.execute(SQL["remove"], {**caller.arguments(), "document_ids": list(document_ids)})).rowcount

@@ -25,6 +25,7 @@ from psycopg.rows import DictRow
 from freehold.config import env
 from freehold.core.errors import ConfigError, FreeholdError, Incompatible, NotConfigured, StorageUnavailable
 from freehold.storage.pool import SCHEMA, connection_options
+from freehold.storage.row_security import REQUEST_ROLE, ensure_request_role, let_act_as_request, protect_rows
 
 #: Any constant of ours: one migration at a time in a database.
 _LOCK = 0x667265_65686F
@@ -48,6 +49,8 @@ async def provision(superuser_url: str, *, owner_url: str, app_url: str, reader_
     async with _connect(superuser_url) as server, _one_at_a_time(server):
         for name, password in roles:
             await _ensure_role(server, name, password)
+        if await ensure_request_role(server):
+            await let_act_as_request(server, _role(app_url)[0])
         await _ensure_database(server, str(database), roles[0][0])
         async with _connect(superuser_url, database=str(database)) as conn:
             await _grant(conn, str(database), *(name for name, _ in roles))
@@ -73,6 +76,7 @@ async def migrate(owner_url: str, *, app_role: str | None = None) -> list[str]:
             await AsyncPostgresStore(conn).setup()
             if app_role:
                 await _grant_rows(conn, app_role)
+            await _second_wall(conn, app_role or conn.info.user)
     except _NoSession as error:
         await _expect_no_work(owner_url, error)
         return []
@@ -232,6 +236,17 @@ async def _grant_rows(conn: Connection, app: str) -> None:
         "REVOKE INSERT, UPDATE, DELETE ON {schema}.migrations, {schema}.store_migrations FROM {app}",
     ):
         await conn.execute(sql.SQL(statement).format(**names))
+
+
+async def _second_wall(conn: Connection, app: str) -> None:
+    """Row-level security for requests; where this server does not let us, the conditions in the queries stand alone, and we say so."""
+    if await ensure_request_role(conn) and await let_act_as_request(conn, app):
+        await protect_rows(conn)
+        return
+    sys.stderr.write(
+        f"warning: no row-level security: it takes PostgreSQL 16 or newer and the role {REQUEST_ROLE}. As a superuser: "
+        f"CREATE ROLE {REQUEST_ROLE} NOLOGIN; GRANT {REQUEST_ROLE} TO {app} WITH INHERIT FALSE, SET TRUE\n"
+    )
 
 
 async def run_task() -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, LiteralString
+from typing import Any, LiteralString, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -19,6 +19,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from freehold.core.caller import Caller
 from freehold.core.errors import InvalidRequest, StorageUnavailable
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
@@ -75,10 +76,20 @@ class Connection(AsyncConnection[DictRow]):
             async with super().transaction(savepoint_name, force_rollback) as savepoint:
                 yield savepoint
             return
+        async with self.begun(savepoint_name, force_rollback) as begun:
+            yield begun
+
+    @asynccontextmanager
+    async def begun(
+        self, savepoint_name: str | None = None, force_rollback: bool = False, *, caller: Caller | None = None
+    ) -> AsyncIterator[AsyncTransaction]:
+        """A transaction of its own; BEGIN, the limit and, with `caller`, whose rows it sees are one round trip."""
         async with AsyncExitStack() as stack:
             async with self.pipeline():  # for as long as it takes to begin; the base class would stay in it
                 begun = await stack.enter_async_context(AsyncTransaction(self, savepoint_name, force_rollback))
                 await self.execute(_LIMIT, prepare=True)
+                if caller:
+                    await act_for(self, caller)
             yield begun
 
 
@@ -152,3 +163,38 @@ async def connection(pool: Pool) -> AsyncIterator[AsyncConnection[DictRow]]:
             f"the database does not answer: {str(error).strip().splitlines()[0] if str(error) else type(error).__name__}",
             hint="`freehold status` says whether it is up",
         ) from error
+
+
+_ACT_FOR: LiteralString = "SELECT freehold.act_for(%(organisation)s, %(owner)s, %(shared)s)"
+
+
+@asynccontextmanager
+async def as_caller(pool: Pool, caller: Caller) -> AsyncIterator[AsyncConnection[DictRow]]:
+    """A transaction that sees the caller's rows only (storage/row_security.py); for everything that serves a request.
+
+    Raises as `connection`.
+    """
+    async with connection(pool) as conn, cast(Connection, conn).begun(caller=caller):
+        yield conn
+
+
+async def rows_of(pool: Pool, caller: Caller, statement: LiteralString, arguments: Mapping[str, Any]) -> list[DictRow]:
+    """`as_caller` for one statement: its rows, in one round trip. `arguments` need not hold those of the caller.
+
+    Raises as `connection`.
+    """
+    async with connection(pool) as conn:
+        async with conn.pipeline():  # without BEGIN its statements are one transaction, committed at its end
+            await act_for(conn, caller)
+            answer = await conn.execute(statement, {**arguments, **caller.arguments()}, prepare=True)
+        return await answer.fetchall()
+
+
+async def act_for(conn: AsyncConnection[DictRow], caller: Caller) -> None:
+    """For the transaction, or the pipeline without BEGIN, that a connection is in: it sees the caller's rows only."""
+    await conn.execute(_ACT_FOR, caller.arguments(), prepare=True)
+
+
+async def act_as_process(conn: AsyncConnection[DictRow]) -> None:
+    """For the rest of a transaction of `as_caller`: what follows from the caller's right, on rows that have no owner of their own."""
+    await conn.execute("SELECT set_config('role', 'none', true)", prepare=True)

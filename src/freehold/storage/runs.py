@@ -25,7 +25,7 @@ from freehold.storage import queries
 from freehold.storage.checkpointer.statement import Pending
 from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads_within
 from freehold.storage.checkpointer.write import FENCED, TAKEN
-from freehold.storage.pool import Pool, connection, unstorable
+from freehold.storage.pool import Pool, act_as_process, act_for, as_caller, connection, rows_of, unstorable
 from freehold.telemetry.metrics import RUNS
 
 SQL = queries.load("runs")
@@ -118,28 +118,27 @@ class Runs:
         arguments = _arguments(caller, target, request, strategy, after_seconds)
         stopped: tuple[UUID, ...] = ()
         try:
-            async with connection(self._pool) as conn:
-                if target.thread_id is None:
-                    row = await _one(conn, "enqueue_stateless", {**arguments, "temporary": target.temporary})
-                elif strategy == "enqueue":
-                    row = await self._enqueue(conn, arguments, create_thread=target.create_thread)
-                else:
-                    async with conn.transaction():
-                        stopped = await self._make_way(conn, target, arguments, strategy)
-                        row = await _one(conn, "enqueue", arguments)
+            if target.thread_id is None:
+                row = await self._enqueue(caller, ("enqueue_stateless",), {**arguments, "temporary": target.temporary})
+            elif strategy == "enqueue":
+                row = await self._enqueue(caller, ("make_thread", "enqueue") if target.create_thread else ("enqueue",), arguments)
+            else:
+                async with as_caller(self._pool, caller) as conn:
+                    stopped = await self._make_way(conn, target, arguments, strategy)
+                    row = await _one(conn, "enqueue", arguments)
         except psycopg.DataError as error:
             raise unstorable(error, "the request") from error
         if row is None:
             raise NotFound(f"thread {target.thread_id} does not exist")
         return Accepted(_run(row), stopped)
 
-    async def _enqueue(self, conn: Connection, arguments: dict[str, Any], *, create_thread: bool) -> DictRow | None:
+    async def _enqueue(self, caller: Caller, names: Sequence[str], arguments: dict[str, Any]) -> DictRow | None:
         """One round trip and one commit (see `_finish`); None where the thread is not the caller's."""
-        async with conn.pipeline():
-            if create_thread:
-                await conn.execute(SQL["make_thread"], arguments, prepare=True)
-            accepted = await conn.execute(SQL["enqueue"], arguments, prepare=True)
-        return await accepted.fetchone()
+        async with connection(self._pool) as conn:
+            async with conn.pipeline():
+                await act_for(conn, caller)
+                answers = [await conn.execute(SQL[name], arguments, prepare=True) for name in names]
+            return await answers[-1].fetchone()
 
     async def _make_way(self, conn: Connection, target: Target, arguments: dict[str, Any], strategy: MultitaskStrategy) -> tuple[UUID, ...]:
         """Within the accepting transaction: make sure of the thread, then apply the strategy to its active runs."""
@@ -169,8 +168,8 @@ class Runs:
             NotFound: no such run of the caller.
             Conflict: the run has ended already.
         """
-        arguments = {"run_id": run_id, "thread_id": thread_id, **asdict(caller)}
-        async with connection(self._pool) as conn, conn.transaction():
+        arguments = {"run_id": run_id, "thread_id": thread_id, **caller.arguments()}
+        async with as_caller(self._pool, caller) as conn:
             if await _one(conn, "lock_thread", arguments) is None:
                 raise NotFound(f"thread {thread_id} does not exist")
             row = await _one(conn, "get", arguments)
@@ -198,30 +197,27 @@ class Runs:
 
     async def _forget(self, conn: Connection, run: Run) -> None:
         """What a run left besides its row, which is gone: from here on the thread has never seen it."""
+        await act_as_process(conn)
         await delete_for_runs(conn, [str(run.run_id)])
         await conn.execute(SQL["rewind_graph"], {"thread_id": run.thread_id})
         await conn.execute(SQL["unset_graph"], {"thread_id": run.thread_id})
 
     async def get(self, caller: Caller, thread_id: UUID, run_id: UUID) -> Run:
         """Raises NotFound where the caller has no such run."""
-        async with connection(self._pool) as conn:
-            row = await _one(conn, "get", {"run_id": run_id, "thread_id": thread_id, **asdict(caller)})
-        if row is None:
+        rows = await rows_of(self._pool, caller, SQL["get"], {"run_id": run_id, "thread_id": thread_id})
+        if not rows:
             raise NotFound(f"run {run_id} does not exist")
-        return _run(row)
+        return _run(rows[0])
 
     async def list(self, caller: Caller, thread_id: UUID, *, limit: int = 10, offset: int = 0, status: str | None = None) -> list[Run]:
         """Runs of a thread, newest first; empty where the thread is not the caller's."""
-        arguments = {"thread_id": thread_id, "limit": limit, "offset": offset, "status": status, **asdict(caller)}
-        async with connection(self._pool) as conn:
-            return [_run(row) for row in await _all(conn, "list", arguments)]
+        arguments = {"thread_id": thread_id, "limit": limit, "offset": offset, "status": status}
+        return [_run(row) for row in await rows_of(self._pool, caller, SQL["list"], arguments)]
 
     async def delete(self, caller: Caller, thread_id: UUID, run_id: UUID) -> None:
         """Raises NotFound, or Conflict where the run is still active."""
         run = await self.get(caller, thread_id, run_id)
-        async with connection(self._pool) as conn:
-            gone = await _one(conn, "delete", {"run_id": run_id, "thread_id": thread_id, **asdict(caller)})
-        if gone is None:
+        if not await rows_of(self._pool, caller, SQL["delete"], {"run_id": run_id, "thread_id": thread_id}):
             raise Conflict(f"run {run_id} is {run.status}", hint="cancel it first")
 
     async def progress(self, run_id: UUID) -> RunProgress | None:
@@ -392,7 +388,7 @@ _REQUEST_FIELDS = frozenset(field.name for field in fields(RunRequest))
 
 def _arguments(caller: Caller, target: Target, request: RunRequest, strategy: str, after_seconds: float) -> dict[str, Any]:
     return {
-        **asdict(caller),
+        **caller.arguments(),
         "run_id": new_id(),
         "thread_id": target.thread_id or new_id(),
         "assistant_id": target.assistant_id,

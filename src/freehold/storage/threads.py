@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -20,7 +20,7 @@ from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import new_id
 from freehold.storage import queries
 from freehold.storage.checkpointer.upkeep import delete_threads_within
-from freehold.storage.pool import Pool, connection, unstorable
+from freehold.storage.pool import Pool, act_as_process, as_caller, rows_of, unstorable
 from freehold.storage.transaction import as_pool
 
 SQL = queries.load("threads")
@@ -85,9 +85,9 @@ class Threads:
         if_exists: Literal["raise", "do_nothing"] = "raise",
     ) -> Thread:
         """Raises Conflict where the id is taken (by anybody) and `if_exists` does not allow it."""
-        arguments = {"thread_id": thread_id or new_id(), "metadata": Jsonb(metadata or {}), **asdict(caller)}
+        arguments = {"thread_id": thread_id or new_id(), "metadata": Jsonb(metadata or {}), **caller.arguments()}
         try:
-            async with connection(self._pool) as conn:
+            async with as_caller(self._pool, caller) as conn:
                 row = await (await conn.execute(SQL["create"], arguments)).fetchone()
                 if row is None and if_exists == "do_nothing":
                     row = await (await conn.execute(SQL["get"], arguments)).fetchone()
@@ -99,27 +99,25 @@ class Threads:
 
     async def get(self, caller: Caller, thread_id: UUID) -> Thread:
         """Raises NotFound where the caller has no such thread."""
-        async with connection(self._pool) as conn:
-            row = await (await conn.execute(SQL["get"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
-        if row is None:
+        rows = await rows_of(self._pool, caller, SQL["get"], {"thread_id": thread_id})
+        if not rows:
             raise NotFound(f"Thread with ID {thread_id} not found")
-        return _thread(row)
+        return _thread(rows[0])
 
     async def patch(self, caller: Caller, thread_id: UUID, metadata: dict[str, Any]) -> Thread:
         """Merge metadata. Raises NotFound."""
-        arguments = {"thread_id": thread_id, "metadata": Jsonb(metadata), **asdict(caller)}
-        async with connection(self._pool) as conn:
-            row = await (await conn.execute(SQL["patch"], arguments)).fetchone()
-        if row is None:
+        rows = await rows_of(self._pool, caller, SQL["patch"], {"thread_id": thread_id, "metadata": Jsonb(metadata)})
+        if not rows:
             raise NotFound(f"Thread with ID {thread_id} not found")
-        return _thread(row)
+        return _thread(rows[0])
 
     async def delete(self, caller: Caller, thread_id: UUID) -> None:
         """Remove a thread with its runs and checkpoints; a run in progress loses its claim and stops. Raises NotFound."""
-        async with connection(self._pool) as conn, conn.transaction():
-            gone = await (await conn.execute(SQL["delete"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
+        async with as_caller(self._pool, caller) as conn:
+            gone = await (await conn.execute(SQL["delete"], {"thread_id": thread_id, **caller.arguments()})).fetchone()
             if gone is None:
                 raise NotFound(f"Thread with ID {thread_id} not found")
+            await act_as_process(conn)
             await delete_threads_within(conn, [str(thread_id)])
 
     async def search(self, caller: Caller, wanted: ThreadFilter) -> tuple[list[Thread], int]:
@@ -134,7 +132,7 @@ class Threads:
             sort_by=sql.Identifier(wanted.sort_by), sort_order=sql.SQL("ASC" if wanted.sort_order == "asc" else "DESC")
         )
         arguments = {
-            **asdict(caller),
+            **caller.arguments(),
             "metadata": Jsonb(wanted.metadata) if wanted.metadata else None,
             "values": Jsonb(wanted.values) if wanted.values else None,
             "status": wanted.status,
@@ -142,7 +140,7 @@ class Threads:
             "limit": wanted.limit,
             "offset": wanted.offset,
         }
-        async with connection(self._pool) as conn:
+        async with as_caller(self._pool, caller) as conn:
             rows = await (await conn.execute(statement, arguments)).fetchall()
         total = rows[0]["total"] if rows else 0
         return [_thread(row) for row in rows], total
@@ -158,13 +156,14 @@ class Threads:
             Conflict: a run is active on it.
             StorageUnavailable: the database went away, or found the transaction idle for longer than it allows.
         """
-        async with connection(self._pool) as conn, conn.transaction():
-            row = await (await conn.execute(SQL["hold"], {"thread_id": thread_id, **asdict(caller)})).fetchone()
+        async with as_caller(self._pool, caller) as conn:
+            row = await (await conn.execute(SQL["hold"], {"thread_id": thread_id, **caller.arguments()})).fetchone()
             if row is None:
                 raise NotFound(f"Thread with ID {thread_id} not found")
             thread = _thread(row)
             if thread.status == "busy":
                 raise Conflict(f"thread {thread_id} is busy with a run", hint="wait for the run or cancel it, then update the state")
+            await act_as_process(conn)
             yield HeldThread(thread, as_pool(conn))
 
 

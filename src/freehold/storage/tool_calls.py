@@ -83,7 +83,7 @@ async def of_run(pool: Pool, caller: Caller, run_id: UUID) -> list[dict[str, Any
         StorageUnavailable: the database does not answer.
     """
     async with connection(pool) as conn:
-        values = {"organisation": caller.organisation, "owner": caller.owner, "run_id": run_id}
+        values = {**caller.arguments(), "run_id": run_id}
         return await (await conn.execute(load("tool_calls")["of_run"], values)).fetchall()
 
 

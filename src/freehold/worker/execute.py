@@ -26,6 +26,7 @@ from freehold.core.encode import to_json
 from freehold.core.errors import CheckpointsMoved, FreeholdError, LeaseLost, StorageUnavailable
 from freehold.core.ids import assistant_id
 from freehold.core.run import CancelAction, Run, RunStatus
+from freehold.core.user import user
 from freehold.events.log import EventLog
 from freehold.graphs.agents.failures import error_type
 from freehold.graphs.registry import GraphRegistry
@@ -428,19 +429,6 @@ def _stored_values(values: Any) -> bytes | None:
     return None if values is None else to_json(values)
 
 
-class RunUser(dict[str, Any]):
-    """The user a run acts for, as graphs read it on LangGraph's servers: `user["identity"]` and `user.identity`."""
-
-    def __init__(self, owner: str) -> None:
-        super().__init__(identity=owner, display_name=owner, is_authenticated=True, permissions=[])
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-
 def run_config(run: Run, graph_id: str, defaults: Mapping[str, Any]) -> RunnableConfig:
     """The config a graph sees: assistant's, then client's, then ours, which nobody can override.
 
@@ -451,6 +439,7 @@ def run_config(run: Run, graph_id: str, defaults: Mapping[str, Any]) -> Runnable
     checkpoint = {
         key: value for key, value in (run.request.checkpoint or {}).items() if key in {"checkpoint_id", "checkpoint_ns"} and value
     }
+    whom = user(run.owner, run.request.user)
     configurable = {
         **_client_keys(defaults.get("configurable")),
         **_client_keys(asked.get("configurable")),
@@ -459,7 +448,8 @@ def run_config(run: Run, graph_id: str, defaults: Mapping[str, Any]) -> Runnable
         **ids,
         "user_id": run.owner,
         "langgraph_auth_user_id": run.owner,
-        "langgraph_auth_user": RunUser(run.owner),
+        "langgraph_auth_user": whom,
+        "langgraph_auth_permissions": whom["permissions"],
         "freehold_organisation": run.organisation,
         "freehold_owner": run.owner,
     }

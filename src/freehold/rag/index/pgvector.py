@@ -36,12 +36,12 @@ class PgvectorIndex:
             raise ConfigError(
                 f"the index stores vectors of {DIMENSIONS} dimensions, one a chunk; got {vectors.shape} for {len(chunks)} chunks"
             )
-        row = {**asdict(document), **asdict(caller), "metadata": Jsonb(document.metadata), "document_id": new_id()}
+        row = {**asdict(document), **caller.arguments(), "metadata": Jsonb(document.metadata), "document_id": new_id()}
         async with connection(self._pool) as conn, conn.transaction():
             stored = await (await conn.execute(SQL["replace"], row)).fetchone()
             if stored is None:
                 return False
-            key = {**asdict(caller), "document_id": stored["document_id"]}
+            key = {**caller.arguments(), "document_id": stored["document_id"]}
             await conn.execute(SQL["clear"], key)
             await conn.cursor().executemany(
                 SQL["add"],
@@ -58,7 +58,7 @@ class PgvectorIndex:
 
     async def search(self, vector: Vector, caller: Caller, *, model: str, top_k: int) -> list[Hit]:
         """See `Index.search`."""
-        arguments = {**asdict(caller), "vector": _literal(vector), "model": model, "top_k": top_k}
+        arguments = {**caller.arguments(), "vector": _literal(vector), "model": model, "top_k": top_k}
         async with connection(self._pool) as conn, conn.transaction():
             await conn.execute(SQL["tune"], {"ef_search": str(min(max(_EF_SEARCH, 2 * top_k), _MAX_EF_SEARCH))})
             rows = await (await conn.execute(SQL["nearest"], arguments)).fetchall()

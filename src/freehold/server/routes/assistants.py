@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from freehold.core.errors import InvalidRequest
 from freehold.graphs import schemas
-from freehold.server.auth import Authenticated
+from freehold.server.auth import AssistantReader, AssistantSearcher
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import find_assistant
 from freehold.server.parts import Parts
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/assistants", route_class=JsonRoute, tags=["assistant
 
 
 @router.post("/search", response_model=list[AssistantShown])
-async def search(caller: Authenticated, parts: Parts, body: AssistantSearch | None = None) -> Response:
+async def search(caller: AssistantSearcher, parts: Parts, body: AssistantSearch | None = None) -> Response:
     """Assistants the caller may use."""
     body = body or AssistantSearch()
     found, total = await parts.assistants.search(caller, body.filter(), loaded=list(parts.graphs.graphs))
@@ -27,21 +27,21 @@ async def search(caller: Authenticated, parts: Parts, body: AssistantSearch | No
 
 
 @router.post("/count", response_model=int)
-async def count(caller: Authenticated, parts: Parts, body: AssistantCount | None = None) -> Response:
+async def count(caller: AssistantSearcher, parts: Parts, body: AssistantCount | None = None) -> Response:
     """How many assistants the caller may use."""
     _, total = await parts.assistants.search(caller, (body or AssistantCount()).filter(), loaded=list(parts.graphs.graphs))
     return reply(total)
 
 
 @router.get("/{assistant_id}", response_model=AssistantShown)
-async def get(assistant_id: str, caller: Authenticated, parts: Parts) -> Response:
+async def get(assistant_id: str, caller: AssistantReader, parts: Parts) -> Response:
     """One assistant, by its id or its graph's."""
     wanted, _ = await find_assistant(parts, caller, assistant_id)
     return reply(shown(await parts.assistants.get(caller, wanted)))
 
 
 @router.get("/{assistant_id}/schemas", response_model=JsonObject)
-async def get_schemas(assistant_id: str, caller: Authenticated, parts: Parts) -> Response:
+async def get_schemas(assistant_id: str, caller: AssistantReader, parts: Parts) -> Response:
     """JSON schemas of input, output, state, config and context."""
     _, graph_id = await find_assistant(parts, caller, assistant_id)
     async with parts.graphs.open(graph_id, {"configurable": {}}, access="assistants.read") as graph:
@@ -49,7 +49,7 @@ async def get_schemas(assistant_id: str, caller: Authenticated, parts: Parts) ->
 
 
 @router.get("/{assistant_id}/graph", response_model=JsonObject)
-async def get_graph(assistant_id: str, caller: Authenticated, parts: Parts, xray: str = "false") -> Response:
+async def get_graph(assistant_id: str, caller: AssistantReader, parts: Parts, xray: str = "false") -> Response:
     """Nodes and edges; `xray` opens subgraphs, all of them or so many levels."""
     _, graph_id = await find_assistant(parts, caller, assistant_id)
     async with parts.graphs.open(graph_id, {"configurable": {}}, access="assistants.read") as graph:
@@ -59,7 +59,11 @@ async def get_graph(assistant_id: str, caller: Authenticated, parts: Parts, xray
 @router.get("/{assistant_id}/subgraphs", response_model=JsonObject)
 @router.get("/{assistant_id}/subgraphs/{namespace}", response_model=JsonObject)
 async def get_subgraphs(
-    assistant_id: str, caller: Authenticated, parts: Parts, namespace: str | None = None, recurse: bool = False
+    assistant_id: str,
+    caller: AssistantReader,
+    parts: Parts,
+    namespace: str | None = None,
+    recurse: bool = False,
 ) -> Response:
     """Schemas of the subgraphs, by namespace."""
     _, graph_id = await find_assistant(parts, caller, assistant_id)

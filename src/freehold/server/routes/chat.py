@@ -19,7 +19,7 @@ from freehold.core.ids import plain_thread_id
 from freehold.core.run import Run, RunRequest
 from freehold.server import sse
 from freehold.server.agents import Agents, TalkingAgents
-from freehold.server.auth import Authenticated
+from freehold.server.auth import RunStarter
 from freehold.server.conversation import TURN_MODES, Answer, Message, Restart, Said, Token, ToolCall, Turn, with_ids
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import find_assistant, launch
@@ -37,7 +37,7 @@ router = APIRouter(route_class=JsonRoute, tags=["chat"])
 
 @router.post("/chat", response_model=ChatShown)
 @router.post("/api/agent/chat", response_model=ChatShown)
-async def chat(body: ChatBody, caller: Authenticated, parts: Parts, agents: TalkingAgents) -> Response:
+async def chat(body: ChatBody, caller: RunStarter, parts: Parts, agents: TalkingAgents) -> Response:
     """Say something to an agent; the thread remembers."""
     name = body.thread_id or str(uuid4())
     given = with_ids([{"role": "user", "content": body.message}])

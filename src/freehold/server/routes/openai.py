@@ -16,7 +16,7 @@ from freehold.core.errors import FreeholdError, NotFound
 from freehold.core.run import Run, RunRequest
 from freehold.server import sse
 from freehold.server.agents import Agents, TalkingAgents
-from freehold.server.auth import Authenticated
+from freehold.server.auth import AssistantReader, AssistantSearcher, RunStarter
 from freehold.server.conversation import TURN_MODES, Answer, Message, Token, Turn, with_ids
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import find_assistant, launch
@@ -34,13 +34,13 @@ _DONE = b"data: [DONE]\n\n"
 
 
 @router.get("/models", response_model=JsonObject)
-async def models(caller: Authenticated, agents: TalkingAgents) -> Response:
+async def models(caller: AssistantSearcher, agents: TalkingAgents) -> Response:
     """The agents that can be talked to, as models."""
     return reply({"object": "list", "data": [_model(graph_id) for graph_id in await agents.list()]})
 
 
 @router.get("/models/{model}", response_model=JsonObject)
-async def model(model: str, caller: Authenticated, agents: TalkingAgents) -> Response:
+async def model(model: str, caller: AssistantReader, agents: TalkingAgents) -> Response:
     """One of them."""
     if model not in await agents.list():
         raise NotFound(f'no model "{model[:100]}"', hint="GET /v1/models lists them")
@@ -49,7 +49,11 @@ async def model(model: str, caller: Authenticated, agents: TalkingAgents) -> Res
 
 @router.post("/chat/completions", response_model=JsonObject)
 async def chat_completions(
-    body: wire.CompletionBody, request: Request, caller: Authenticated, parts: Parts, agents: TalkingAgents
+    body: wire.CompletionBody,
+    request: Request,
+    caller: RunStarter,
+    parts: Parts,
+    agents: TalkingAgents,
 ) -> Response:
     """Let an agent answer; it remembers nothing, the client sends the whole conversation."""
     given = with_ids([message.plain() for message in body.messages])

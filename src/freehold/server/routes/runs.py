@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from freehold.core.event import EventId
 from freehold.core.run import CancelAction, RunStatus
-from freehold.server.auth import Authenticated
+from freehold.server.auth import RunStarter, ThreadChanger, ThreadDeleter, ThreadReader
 from freehold.server.follow import RunFollower
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import launch_on_thread
@@ -26,21 +26,21 @@ router = APIRouter(prefix="/threads/{thread_id}/runs", route_class=JsonRoute, ta
 
 
 @router.post("", response_model=RunShown)
-async def create(thread_id: UUID, body: RunOnThread, caller: Authenticated, parts: Parts) -> Response:
+async def create(thread_id: UUID, body: RunOnThread, caller: RunStarter, parts: Parts) -> Response:
     """Start a run in the background."""
     run = await launch_on_thread(parts, caller, thread_id, body)
     return reply(shown(run), headers={"Content-Location": run_path(run)})
 
 
 @router.post("/wait", response_model=Any)
-async def wait(thread_id: UUID, body: RunOnThread, caller: Authenticated, parts: Parts) -> Response:
+async def wait(thread_id: UUID, body: RunOnThread, caller: RunStarter, parts: Parts) -> Response:
     """Start a run and wait for its result."""
     run = await launch_on_thread(parts, caller, thread_id, body)
     return wait_for_result(parts, run, cancel_on_disconnect=body.on_disconnect == "cancel")
 
 
 @router.post("/stream", response_model=None, responses=DOCUMENTED)
-async def stream(thread_id: UUID, body: RunOnThread, caller: Authenticated, parts: Parts) -> Response:
+async def stream(thread_id: UUID, body: RunOnThread, caller: RunStarter, parts: Parts) -> Response:
     """Start a run and stream its events."""
     run = await launch_on_thread(parts, caller, thread_id, body)
     return stream_events(parts, run, cancel_on_disconnect=body.on_disconnect == "cancel")
@@ -49,7 +49,7 @@ async def stream(thread_id: UUID, body: RunOnThread, caller: Authenticated, part
 @router.get("", response_model=list[RunShown])
 async def list_runs(
     thread_id: UUID,
-    caller: Authenticated,
+    caller: ThreadReader,
     parts: Parts,
     limit: Limit = 10,
     offset: Offset = 0,
@@ -63,13 +63,13 @@ async def list_runs(
 
 
 @router.get("/{run_id}", response_model=RunShown)
-async def get(thread_id: UUID, run_id: UUID, caller: Authenticated, parts: Parts) -> Response:
+async def get(thread_id: UUID, run_id: UUID, caller: ThreadReader, parts: Parts) -> Response:
     """One run."""
     return reply(shown(await parts.runs.get(caller, thread_id, run_id)))
 
 
 @router.delete("/{run_id}", status_code=204, response_model=None)
-async def delete(thread_id: UUID, run_id: UUID, caller: Authenticated, parts: Parts) -> Response:
+async def delete(thread_id: UUID, run_id: UUID, caller: ThreadDeleter, parts: Parts) -> Response:
     """Forget a run that has ended; the thread keeps its state."""
     await parts.runs.delete(caller, thread_id, run_id)
     await parts.events.delete(run_id)
@@ -77,7 +77,7 @@ async def delete(thread_id: UUID, run_id: UUID, caller: Authenticated, parts: Pa
 
 
 @router.get("/{run_id}/join", response_model=Any)
-async def join(thread_id: UUID, run_id: UUID, caller: Authenticated, parts: Parts, cancel_on_disconnect: bool = False) -> Response:
+async def join(thread_id: UUID, run_id: UUID, caller: ThreadReader, parts: Parts, cancel_on_disconnect: bool = False) -> Response:
     """Wait for the result of a run that was started before."""
     run = await parts.runs.get(caller, thread_id, run_id)
     return wait_for_result(parts, run, cancel_on_disconnect=cancel_on_disconnect)
@@ -87,7 +87,7 @@ async def join(thread_id: UUID, run_id: UUID, caller: Authenticated, parts: Part
 async def join_stream(
     thread_id: UUID,
     run_id: UUID,
-    caller: Authenticated,
+    caller: ThreadReader,
     parts: Parts,
     stream_mode: Annotated[list[str] | None, Query()] = None,
     cancel_on_disconnect: bool = False,
@@ -104,7 +104,7 @@ async def join_stream(
 async def cancel_run(
     thread_id: UUID,
     run_id: UUID,
-    caller: Authenticated,
+    caller: ThreadChanger,
     parts: Parts,
     wait: bool = False,
     action: CancelAction = "interrupt",

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import InvalidRequest, NotFound, NotSupported
-from freehold.server.auth import Authenticated
+from freehold.server.auth import ThreadChanger, ThreadReader
 from freehold.server.graph_state import graph_id_of, opened, thread_config
 from freehold.server.json_body import JsonRoute
 from freehold.server.parts import Parts, ServerParts
@@ -27,7 +27,11 @@ router = APIRouter(prefix="/threads/{thread_id}", route_class=JsonRoute, tags=["
 
 @router.get("/state", response_model=wire.StateShown)
 async def get(
-    thread_id: UUID, caller: Authenticated, parts: Parts, subgraphs: bool = False, select: Annotated[list[str] | None, Query()] = None
+    thread_id: UUID,
+    caller: ThreadReader,
+    parts: Parts,
+    subgraphs: bool = False,
+    select: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     """The state as it is now."""
     if select:
@@ -36,21 +40,25 @@ async def get(
 
 
 @router.post("/state/checkpoint", response_model=wire.StateShown)
-async def get_at(thread_id: UUID, body: wire.StateAtCheckpoint, caller: Authenticated, parts: Parts) -> Response:
+async def get_at(thread_id: UUID, body: wire.StateAtCheckpoint, caller: ThreadReader, parts: Parts) -> Response:
     """The state at a checkpoint, in a subgraph too."""
     return await _read(parts, caller, thread_id, body.checkpoint.plain(), subgraphs=body.subgraphs)
 
 
 @router.get("/state/{checkpoint_id}", response_model=wire.StateShown)
 async def get_at_id(
-    thread_id: UUID, checkpoint_id: wire.CheckpointId, caller: Authenticated, parts: Parts, subgraphs: bool = False
+    thread_id: UUID,
+    checkpoint_id: wire.CheckpointId,
+    caller: ThreadReader,
+    parts: Parts,
+    subgraphs: bool = False,
 ) -> Response:
     """The state at a checkpoint of the whole graph."""
     return await _read(parts, caller, thread_id, {"checkpoint_id": checkpoint_id}, subgraphs=subgraphs)
 
 
 @router.post("/state", response_model=wire.StateUpdated)
-async def update(thread_id: UUID, body: wire.StateUpdate, caller: Authenticated, parts: Parts) -> Response:
+async def update(thread_id: UUID, body: wire.StateUpdate, caller: ThreadChanger, parts: Parts) -> Response:
     """Write values as if a node had returned them."""
     async with parts.threads.hold(caller, thread_id) as held:
         thread = held.thread
@@ -71,14 +79,18 @@ async def update(thread_id: UUID, body: wire.StateUpdate, caller: Authenticated,
 
 @router.get("/history", response_model=list[wire.StateShown])
 async def history(
-    thread_id: UUID, caller: Authenticated, parts: Parts, limit: wire.Limit = 10, before: wire.CheckpointId | None = None
+    thread_id: UUID,
+    caller: ThreadReader,
+    parts: Parts,
+    limit: wire.Limit = 10,
+    before: wire.CheckpointId | None = None,
 ) -> Response:
     """States of a thread, newest first."""
     return await _history(parts, caller, thread_id, wire.HistoryQuery(limit=limit, before=before))
 
 
 @router.post("/history", response_model=list[wire.StateShown])
-async def search_history(thread_id: UUID, body: wire.HistoryQuery, caller: Authenticated, parts: Parts) -> Response:
+async def search_history(thread_id: UUID, body: wire.HistoryQuery, caller: ThreadReader, parts: Parts) -> Response:
     """States of a thread that match, newest first."""
     return await _history(parts, caller, thread_id, body)
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from freehold.core.errors import NotSupported
-from freehold.server.auth import Authenticated
+from freehold.server.auth import ThreadChanger, ThreadCreator, ThreadDeleter, ThreadReader, ThreadSearcher
 from freehold.server.json_body import JsonRoute
 from freehold.server.parts import Parts
 from freehold.server.reply import nothing, page, reply
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/threads", route_class=JsonRoute, tags=["threads"])
 
 
 @router.post("", response_model=ThreadShown)
-async def create(caller: Authenticated, parts: Parts, body: ThreadCreate | None = None) -> Response:
+async def create(caller: ThreadCreator, parts: Parts, body: ThreadCreate | None = None) -> Response:
     """A new thread."""
     body = body or ThreadCreate()
     thread = await parts.threads.create(caller, thread_id=body.thread_id, metadata=body.all_metadata(), if_exists=body.if_exists)
@@ -27,7 +27,7 @@ async def create(caller: Authenticated, parts: Parts, body: ThreadCreate | None 
 
 
 @router.post("/search", response_model=list[ThreadShown])
-async def search(caller: Authenticated, parts: Parts, body: ThreadSearch | None = None) -> Response:
+async def search(caller: ThreadSearcher, parts: Parts, body: ThreadSearch | None = None) -> Response:
     """Threads of the caller that match."""
     body = body or ThreadSearch()
     found, total = await parts.threads.search(caller, body.filter())
@@ -35,7 +35,7 @@ async def search(caller: Authenticated, parts: Parts, body: ThreadSearch | None 
 
 
 @router.post("/count", response_model=int)
-async def count(caller: Authenticated, parts: Parts, body: ThreadCount | None = None) -> Response:
+async def count(caller: ThreadSearcher, parts: Parts, body: ThreadCount | None = None) -> Response:
     """How many threads of the caller match."""
     _, total = await parts.threads.search(caller, (body or ThreadCount()).filter())
     return reply(total)
@@ -43,7 +43,10 @@ async def count(caller: Authenticated, parts: Parts, body: ThreadCount | None = 
 
 @router.get("/{thread_id}", response_model=ThreadShown)
 async def get(
-    thread_id: UUID, caller: Authenticated, parts: Parts, include: Annotated[list[Literal["ttl"]] | None, Query()] = None
+    thread_id: UUID,
+    caller: ThreadReader,
+    parts: Parts,
+    include: Annotated[list[Literal["ttl"]] | None, Query()] = None,
 ) -> Response:
     """One thread."""
     if include:
@@ -52,13 +55,13 @@ async def get(
 
 
 @router.patch("/{thread_id}", response_model=ThreadShown)
-async def patch(thread_id: UUID, body: ThreadPatch, caller: Authenticated, parts: Parts) -> Response:
+async def patch(thread_id: UUID, body: ThreadPatch, caller: ThreadChanger, parts: Parts) -> Response:
     """Merge metadata."""
     return reply(shown(await parts.threads.patch(caller, thread_id, body.metadata)))
 
 
 @router.delete("/{thread_id}", status_code=204, response_model=None)
-async def delete(thread_id: UUID, caller: Authenticated, parts: Parts) -> Response:
+async def delete(thread_id: UUID, caller: ThreadDeleter, parts: Parts) -> Response:
     """Remove a thread with its runs and checkpoints."""
     await parts.threads.delete(caller, thread_id)
     return nothing()

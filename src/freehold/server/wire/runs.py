@@ -230,6 +230,6 @@ def shown(run: Run) -> JsonObject:
         "updated_at": run.updated_at,
         "status": run.status,
         "metadata": run.metadata,
-        "kwargs": {key: value for key, value in asdict(run.request).items() if key not in {"metadata", "origin"}},
+        "kwargs": {key: value for key, value in asdict(run.request).items() if key not in {"metadata", "origin", "user"}},
         "multitask_strategy": run.multitask_strategy,
     }

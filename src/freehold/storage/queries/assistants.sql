@@ -6,11 +6,11 @@ ON CONFLICT (assistant_id) DO UPDATE SET graph_id = EXCLUDED.graph_id, name = EX
 
 -- get: an assistant the caller may use
 SELECT * FROM freehold.assistants
- WHERE assistant_id = %(assistant_id)s AND (owner IS NULL OR organisation = %(organisation)s AND owner = %(owner)s)
+ WHERE assistant_id = %(assistant_id)s AND (owner IS NULL OR @owned)
 
 -- search: assistants the caller may use, of graphs that are loaded
 SELECT *, count(*) OVER () AS total FROM freehold.assistants
- WHERE (owner IS NULL OR organisation = %(organisation)s AND owner = %(owner)s)
+ WHERE (owner IS NULL OR @owned)
    AND graph_id = ANY(%(loaded)s)
    AND (%(graph_id)s::text IS NULL OR graph_id = %(graph_id)s)
    AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)

@@ -1,34 +1,34 @@
 -- list: the caller's documents, newest first
 SELECT d.*, (SELECT count(*) FROM freehold.chunks c WHERE c.document_id = d.document_id) AS chunks
   FROM freehold.documents d
- WHERE d.organisation = %(organisation)s AND d.owner = %(owner)s
+ WHERE @mine(d)
  ORDER BY d.updated_at DESC, d.source
  LIMIT %(limit)s
 
 -- any: whether the caller has a document
-SELECT 1 FROM freehold.documents WHERE organisation = %(organisation)s AND owner = %(owner)s LIMIT 1
+SELECT 1 FROM freehold.documents WHERE @mine LIMIT 1
 
 -- count: how many documents and chunks the caller has, and how many of these chunks another embedding model made
-SELECT (SELECT count(*) FROM freehold.documents WHERE organisation = %(organisation)s AND owner = %(owner)s) AS documents,
+SELECT (SELECT count(*) FROM freehold.documents WHERE @mine) AS documents,
        count(*) AS chunks,
        count(*) FILTER (WHERE embedding_model <> %(model)s) AS other_model
   FROM freehold.chunks
- WHERE organisation = %(organisation)s AND owner = %(owner)s
+ WHERE @mine
 
 -- below: what is stored of files in a folder (prefix ends with a slash) or of one file
 SELECT document_id, path, source, content_hash
   FROM freehold.documents
- WHERE organisation = %(organisation)s AND owner = %(owner)s AND (path = %(path)s OR starts_with(path, %(prefix)s))
+ WHERE @mine AND (path = %(path)s OR starts_with(path, %(prefix)s))
 
 -- named: documents by id, path or source, or below a folder of either
 SELECT document_id, path, source, content_hash
   FROM freehold.documents
- WHERE organisation = %(organisation)s AND owner = %(owner)s
+ WHERE @mine
    AND (%(name)s IN (document_id::text, path, source) OR starts_with(path, %(prefix)s) OR starts_with(source, %(prefix)s))
 
 -- rename: show an unchanged document under the source it has now
 UPDATE freehold.documents SET source = %(source)s
- WHERE document_id = %(document_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+ WHERE document_id = %(document_id)s AND @mine
 
 -- replace: store a document under its path; no row where the same content is there already (another ingest was first).
 -- The row lock of the conflict makes two ingests of one file follow each other.
@@ -41,7 +41,7 @@ ON CONFLICT (organisation, owner, path) DO UPDATE
 RETURNING document_id
 
 -- clear: remove a document's chunks before new ones are written
-DELETE FROM freehold.chunks WHERE document_id = %(document_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+DELETE FROM freehold.chunks WHERE document_id = %(document_id)s AND @mine
 
 -- add: one chunk
 INSERT INTO freehold.chunks (chunk_id, document_id, organisation, owner, position, page, heading, content, embedding_model, embedding)
@@ -50,7 +50,7 @@ VALUES (%(chunk_id)s, %(document_id)s, %(organisation)s, %(owner)s, %(position)s
 
 -- remove: forget documents; their chunks go with them
 DELETE FROM freehold.documents
- WHERE organisation = %(organisation)s AND owner = %(owner)s AND document_id = ANY(%(document_ids)s)
+ WHERE @mine AND document_id = ANY(%(document_ids)s)
 
 -- tune: how a search walks the graph, for this transaction. Iterative: it goes on until the filter has let enough rows through.
 SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.ef_search', %(ef_search)s, true)
@@ -60,7 +60,7 @@ SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hns
 WITH nearest AS MATERIALIZED (
   SELECT chunk_id, document_id, page, heading, content, embedding <=> %(vector)s::vector AS distance
     FROM freehold.chunks
-   WHERE organisation = %(organisation)s AND owner = %(owner)s AND embedding_model = %(model)s
+   WHERE @mine AND embedding_model = %(model)s
    ORDER BY embedding <=> %(vector)s::vector
    LIMIT %(top_k)s
 )
@@ -72,7 +72,7 @@ SELECT n.chunk_id, n.document_id, d.source, n.page, n.heading, n.content, 1 - n.
 WITH mine AS MATERIALIZED (
   SELECT chunk_id, document_id, page, heading, content, embedding <=> %(vector)s::vector AS distance
     FROM freehold.chunks
-   WHERE organisation = %(organisation)s AND owner = %(owner)s AND embedding_model = %(model)s
+   WHERE @mine AND embedding_model = %(model)s
 )
 SELECT m.chunk_id, m.document_id, d.source, m.page, m.heading, m.content, 1 - m.distance AS score
   FROM mine m JOIN freehold.documents d USING (document_id)

@@ -5,7 +5,7 @@ WITH thread AS (
          metadata = metadata || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text),
          graph_before_runs = COALESCE(graph_before_runs, jsonb_strip_nulls(jsonb_build_object(
            'graph_id', metadata->'graph_id', 'assistant_id', metadata->'assistant_id')))
-   WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+   WHERE thread_id = %(thread_id)s AND @owned
   RETURNING thread_id, metadata
 )
 INSERT INTO freehold.runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at)
@@ -15,14 +15,15 @@ SELECT %(run_id)s, thread_id, %(assistant_id)s, %(organisation)s, %(owner)s, %(r
 RETURNING *
 
 -- make_thread: where it is missing; an id that is taken stays whose it is
-INSERT INTO freehold.threads (thread_id, organisation, owner) VALUES (%(thread_id)s, %(organisation)s, %(owner)s)
+INSERT INTO freehold.threads (thread_id, organisation, owner, metadata)
+VALUES (%(thread_id)s, %(organisation)s, %(owner)s, %(must)s::jsonb)
 ON CONFLICT (thread_id) DO NOTHING
 
 -- enqueue_stateless: accept a run on a thread made for it
 WITH thread AS (
   INSERT INTO freehold.threads (thread_id, organisation, owner, status, temporary, graph_before_runs, metadata)
   VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy', %(temporary)s, '{}',
-          jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text))
+          %(must)s::jsonb || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text))
   RETURNING thread_id
 )
 INSERT INTO freehold.runs (run_id, thread_id, assistant_id, organisation, owner, request, metadata, multitask_strategy, available_at)
@@ -33,7 +34,7 @@ RETURNING *
 
 -- lock_thread: hold the caller's thread for the rest of the transaction
 SELECT thread_id FROM freehold.threads
- WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+ WHERE thread_id = %(thread_id)s AND @owned
    FOR NO KEY UPDATE
 
 -- active: runs of a thread that have not ended, oldest first
@@ -41,17 +42,17 @@ SELECT * FROM freehold.runs WHERE thread_id = %(thread_id)s AND status IN ('pend
 
 -- get: one run of the caller
 SELECT *, EXTRACT(epoch FROM now() - updated_at)::float8 AS untouched_seconds FROM freehold.runs
- WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+ WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND @on_owned_thread(runs)
 
 -- list: runs of a thread of the caller, newest first
 SELECT * FROM freehold.runs
- WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+ WHERE thread_id = %(thread_id)s AND @on_owned_thread(runs)
    AND (%(status)s::text IS NULL OR status = %(status)s)
  ORDER BY queue_position DESC LIMIT %(limit)s OFFSET %(offset)s
 
 -- delete: remove a run that is not active
 DELETE FROM freehold.runs
- WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+ WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND @on_owned_thread(runs)
    AND status NOT IN ('pending', 'running')
 RETURNING run_id
 

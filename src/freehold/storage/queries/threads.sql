@@ -5,24 +5,24 @@ ON CONFLICT (thread_id) DO NOTHING
 RETURNING *
 
 -- get: one thread of the caller
-SELECT * FROM freehold.threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+SELECT * FROM freehold.threads WHERE thread_id = %(thread_id)s AND @owned
 
 -- hold: one thread of the caller, locked: until the transaction ends no run is accepted on it, and none of it ends
-SELECT * FROM freehold.threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+SELECT * FROM freehold.threads WHERE thread_id = %(thread_id)s AND @owned
    FOR NO KEY UPDATE
 
 -- patch: merge metadata
 UPDATE freehold.threads SET metadata = metadata || %(metadata)s, updated_at = now()
- WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+ WHERE thread_id = %(thread_id)s AND @owned
 RETURNING *
 
 -- delete: a thread with its runs; checkpoints are removed in the same transaction
-DELETE FROM freehold.threads WHERE thread_id = %(thread_id)s AND organisation = %(organisation)s AND owner = %(owner)s
+DELETE FROM freehold.threads WHERE thread_id = %(thread_id)s AND @owned
 RETURNING thread_id
 
 -- search: threads of the caller; the sort column is put in from an allow-list
 SELECT *, count(*) OVER () AS total FROM freehold.threads
- WHERE organisation = %(organisation)s AND owner = %(owner)s
+ WHERE @owned
    AND (NOT temporary OR status = 'busy')  -- what a stateless run left is on its way out
    AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)
    AND (%(values)s::jsonb IS NULL OR "values" @> %(values)s::jsonb)

@@ -5,5 +5,5 @@ VALUES (%(organisation)s, %(owner)s, %(thread_id)s, %(run_id)s, %(tool)s, %(argu
 -- of_run: calls of one run of a caller, oldest first
 SELECT call_id, tool, arguments, outcome, error, repair, duration_ms, created_at
 FROM freehold.tool_call_log
-WHERE organisation = %(organisation)s AND owner = %(owner)s AND run_id = %(run_id)s
+WHERE @mine AND run_id = %(run_id)s
 ORDER BY call_id

@@ -1,0 +1,148 @@
+"""The project's own `langgraph_sdk.Auth`: who somebody is, and what of which resource they may touch.
+
+A handler's answer becomes part of every query (`@owned`): objects whose metadata contain what its filter says, of the whole
+organisation. Where a resource has no handler, people see their own objects: unlike LangGraph's servers, which would show
+everybody's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import orjson
+from langgraph_sdk import Auth
+from langgraph_sdk.auth.exceptions import HTTPException as AuthHTTPException
+from langgraph_sdk.auth.types import AuthContext
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection, Request
+
+from freehold.core.caller import LOCAL, Caller
+from freehold.core.errors import Forbidden, GraphError, Unauthenticated
+from freehold.core.user import User, user
+
+#: Keys of a user that say which organisation they belong to, the first that is there.
+_ORGANISATION = ("organisation", "organization", "org_id", "tenant_id")
+
+Handler = Callable[..., Awaitable[Any]]
+
+
+class ProjectAuth:
+    """An `Auth` object of a project, asked for every request."""
+
+    def __init__(self, auth: Auth) -> None:
+        self._auth = auth
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether it says who somebody is; else keys do."""
+        return self._auth._authenticate_handler is not None
+
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        """Who is asking. Raises Unauthenticated, or what the project's code raises as HTTPException."""
+        authenticate = cast(Handler, self._auth._authenticate_handler)
+        given = await _offered(connection, inspect.signature(authenticate).parameters)
+        try:
+            found = await authenticate(**given)
+        except AuthHTTPException as error:
+            raise _as_ours(error) from error
+        except AssertionError as error:
+            raise Unauthenticated(str(error) or "the project's authentication refused this request") from error
+        return _caller(found)
+
+    def handler(self, resource: str, action: str) -> Handler | None:
+        """The most specific handler there is."""
+        named = ((resource, action), (resource, "*"), ("*", action))
+        handlers = next((self._auth._handlers[key] for key in named if key in self._auth._handlers), self._auth._global_handlers)
+        return cast(Handler, handlers[-1]) if handlers else None
+
+    async def decide(self, caller: Caller, resource: str, action: str, value: dict[str, Any]) -> Caller:
+        """The caller with what this request may see; `value` may be changed.
+
+        Raises:
+            Forbidden: a handler says no.
+            GraphError: its answer is none of those it may give.
+        """
+        handler = self.handler(resource, action)
+        if handler is None:
+            return caller
+        whom = user(caller.owner, caller.user)
+        context = AuthContext(
+            permissions=list(whom["permissions"]), user=cast(Any, whom), resource=cast(Any, resource), action=cast(Any, action)
+        )
+        try:
+            answer = await handler(ctx=context, value=value)
+        except AuthHTTPException as error:
+            raise _as_ours(error) from error
+        except AssertionError as error:
+            raise Forbidden(str(error) or f"the project's rules do not allow {resource}.{action}") from error
+        if answer is False:
+            raise Forbidden(f"the project's rules do not allow {resource}.{action}")
+        if resource == "store":  # everybody has a store of their own: handlers shape its namespaces
+            return caller
+        return replace(caller, shared=True, must=_must(answer))
+
+
+def _must(answer: object) -> str:
+    """What metadata must contain: `{"owner": "ann"}` as it is, `$contains` as a list, which JSON containment takes as membership."""
+    if answer is None or answer is True:
+        return "{}"
+    if not isinstance(answer, Mapping):
+        raise GraphError(f"an authorisation handler returned {type(answer).__name__}", hint="return None, True, False or a filter")
+    return orjson.dumps({str(key): _wanted(wanted) for key, wanted in answer.items()}).decode()
+
+
+def _wanted(wanted: object) -> Any:
+    if not isinstance(wanted, Mapping):
+        return wanted
+    if set(wanted) == {"$eq"}:
+        return wanted["$eq"]
+    if set(wanted) == {"$contains"}:
+        several = wanted["$contains"]
+        return list(several) if isinstance(several, list | tuple | set) else [several]
+    raise GraphError(f"an authorisation filter uses {', '.join(map(str, wanted))}", hint="filters know $eq and $contains, one for each key")
+
+
+def _caller(found: object) -> Caller:
+    """From what an authentication handler returned: an identity, a mapping with one, or an object."""
+    if isinstance(found, str):
+        return Caller(LOCAL.organisation, found, user=user(found))
+    if not isinstance(found, Mapping):
+        names = ("identity", "display_name", "is_authenticated", "permissions")
+        found = {name: getattr(found, name) for name in names if hasattr(found, name)}
+    identity = found.get("identity")
+    if not isinstance(identity, str) or not identity:
+        raise Unauthenticated("the project's authentication gave no identity", hint="return a string, or a mapping with `identity`")
+    organisation = next((str(found[key]) for key in _ORGANISATION if found.get(key)), LOCAL.organisation)
+    return Caller(organisation, identity, user=_plain(user(identity, found)))
+
+
+def _plain(whom: User) -> User:
+    """What can be stored with a run."""
+    try:
+        return User(orjson.loads(orjson.dumps(whom, default=str)))
+    except (TypeError, orjson.JSONEncodeError) as error:
+        raise GraphError(f"the project's authentication gave a user that is not JSON: {error}") from error
+
+
+async def _offered(connection: HTTPConnection, wanted: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """What an authentication handler asks for by name, of what it may ask for."""
+    offers: dict[str, Callable[[], Any]] = {
+        "request": lambda: connection,
+        "path": lambda: connection.url.path,
+        "method": lambda: connection.scope.get("method", "GET"),
+        "path_params": lambda: dict(connection.path_params),
+        "query_params": lambda: dict(connection.query_params),
+        "headers": lambda: {name: value for name, value in connection.scope["headers"]},
+        "authorization": lambda: connection.headers.get("authorization"),
+    }
+    given = {name: offer() for name, offer in offers.items() if name in wanted}
+    if "body" in wanted:
+        given["body"] = await connection.json() if isinstance(connection, Request) and await connection.body() else {}
+    return given
+
+
+def _as_ours(error: AuthHTTPException) -> HTTPException:
+    return HTTPException(error.status_code, error.detail, dict(error.headers) if error.headers else None)
