@@ -32,6 +32,7 @@ from freehold.events.reader import EventReader
 from freehold.graphs.agents import assistant
 from freehold.graphs.agents.model import ForgivingChatModel, create_chat_model
 from freehold.graphs.loader import AnyGraph
+from freehold.graphs.project import project_of
 from freehold.graphs.registry import GraphRegistry, load_project
 from freehold.rag.embed import embedder_loader
 from freehold.rag.knowledge import Knowledge
@@ -83,7 +84,7 @@ async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]
         client = create_client(redis_url)
         stack.push_async_callback(client.aclose)
         shipped = _shipped(settings, pool)
-        graphs = await load_project(_project(settings), shipped=shipped.graph if shipped else None)
+        graphs = await load_project(project_of(settings), shipped=shipped.graph if shipped else None)
         assistants = Assistants(pool)
         await assistants.sync({graph_id: entry.description for graph_id, entry in graphs.graphs.items()})
         yield Opened(pool, client, EventLog(client), Runs(pool), assistants, graphs, shipped)
@@ -203,13 +204,6 @@ def _urls(settings: Settings) -> tuple[str, str]:
     if not settings.redis.url:
         raise NotConfigured("REDIS_URL is not set", hint="`freehold up` starts an embedded Valkey and sets it for its processes")
     return settings.database.url.get_secret_value(), settings.redis.url.get_secret_value()
-
-
-def _project(settings: Settings) -> Path | None:
-    if settings.agents.config:
-        return settings.agents.config
-    usual = Path("langgraph.json")
-    return usual if usual.is_file() else None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from freehold.config.settings import Settings
 from freehold.core.errors import ConfigError, NotSupported
 from freehold.graphs import requirements
 from freehold.graphs.project_config import (
@@ -42,7 +43,7 @@ REFUSED: Mapping[str, str] = {
     "checkpointer.serde.pickle_fallback": "remove it; reading a pickle runs code, so checkpoints never hold one",
     "checkpointer.ttl": "remove it; [retention] in freehold.toml says what is kept",
     "encryption": "remove it, and use an encrypted disk or database",
-    "http": "remove it; origins are set by server.cors_origins in freehold.toml",
+    "http.disable_webhooks": "remove it; no webhooks are sent",
     "node_version": "only Python graphs can be served",
     "priority": "remove it; runs are taken in the order they came",
     "store": "remove it; the store works without an index",
@@ -112,6 +113,12 @@ class Project:
     @property
     def priority(self) -> PriorityConfig | None:
         return self.sections.priority
+
+
+def project_of(settings: Settings) -> Path | None:
+    """The langgraph.json to serve: the one that is set, else the one in the working directory, else none."""
+    usual = Path("langgraph.json")
+    return settings.agents.config or (usual if usual.is_file() else None)
 
 
 def read_project(path: Path) -> Project:

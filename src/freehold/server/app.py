@@ -1,20 +1,29 @@
-"""Puts the HTTP application together: the guard in front, one router per resource, errors in one place."""
+"""Puts the HTTP application together: the guard in front, the project's own application, one router per resource, errors in one place."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cache
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from freehold import __version__
 from freehold.config.settings import Settings
+from freehold.graphs.project import project_of, read_project
+from freehold.graphs.project_config import HttpConfig
 from freehold.server import errors
 from freehold.server.agents import Agents
 from freehold.server.auth import Authentication
-from freehold.server.guard import Guard
+from freehold.server.disabled import kept
+from freehold.server.guard import AnyBodyIsJson, Guard
+from freehold.server.mount_prefix import MountPrefix
 from freehold.server.parts import ServerParts
+from freehold.server.project_app import ProjectRoutes, load_app
+from freehold.server.request_headers import RequestHeaders
 from freehold.server.request_spans import RequestSpans
 from freehold.server.routes import assistants, chat, openai, refused, runs, state, stateless, system, threads
 
@@ -35,15 +44,24 @@ OpenParts = Callable[[], AbstractAsyncContextManager[ServerParts]]
 
 
 def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
-    """The ASGI application. Storage, events and graphs are opened with `open_parts` when the server starts."""
+    """The ASGI application. Storage, events and graphs are opened with `open_parts` when the server starts.
+
+    Raises:
+        ConfigError: the project's langgraph.json is wrong.
+        NotSupported: it uses a key that is refused by name.
+    """
+    path = project_of(settings)
+    http = read_project(path).http if path else HttpConfig()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_parts() as parts:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as stack:
+            parts = await stack.enter_async_context(open_parts())
             app.state.parts = parts
             app.state.authentication = Authentication(parts.api_keys, needs_keys=settings.server.needs_keys)
             app.state.agents = Agents(parts.graphs)
-            yield
+            app.state.project_app = project_app = await asyncio.to_thread(load_app, parts.graphs.project)
+            yield await stack.enter_async_context(project_app.running()) if project_app else {}
 
     app = FastAPI(
         title="Freehold",
@@ -53,11 +71,41 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,  # all three are routes of ours, so that keys guard them
-        middleware=[Middleware(Guard, settings=settings), *([Middleware(RequestSpans)] if settings.telemetry.otlp_endpoint else [])],
+        middleware=_middleware(settings, http),
         exception_handlers=errors.HANDLERS,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # FastAPI's own, which it makes wherever an exporter is set up
     )
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(kept(router, http))
+    app.state.http = http
+    app.openapi = _openapi(app, http)  # type: ignore[method-assign] # FastAPI's way to change the document
     return app
+
+
+def _middleware(settings: Settings, http: HttpConfig) -> list[Middleware]:
+    """From the outside in; what nobody asked for is not in the stack."""
+    stack = [Middleware(Guard, settings=settings, cors=http.cors)]
+    if settings.telemetry.otlp_endpoint:
+        stack.append(Middleware(RequestSpans))
+    if http.mount_prefix:
+        stack.append(Middleware(MountPrefix, prefix=http.mount_prefix))
+    if http.configurable_headers or http.logging_headers:
+        stack.append(Middleware(RequestHeaders, configurable=http.configurable_headers, logged=http.logging_headers))
+    if http.app:
+        stack.append(Middleware(ProjectRoutes))
+    return [*stack, Middleware(AnyBodyIsJson)]
+
+
+def _openapi(app: FastAPI, http: HttpConfig) -> Callable[[], dict[str, Any]]:
+    """The document with the project's own routes and prefix; made once."""
+    ours = app.openapi
+
+    @cache
+    def document() -> dict[str, Any]:
+        found: dict[str, Any] = ours()
+        if project_app := getattr(app.state, "project_app", None):
+            found = project_app.openapi(found)
+        return {**found, "servers": [{"url": http.mount_prefix}]} if http.mount_prefix else found
+
+    return document

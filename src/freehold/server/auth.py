@@ -26,6 +26,9 @@ from freehold.storage.api_keys import PREFIX, ApiKeys
 CACHE_SECONDS = 3.0
 CACHE_SIZE = 1024
 
+#: Key of a request's scope: its caller, where the project's `auth_first` had it authenticated before the route was found.
+KNOWN = "freehold.caller"
+
 Resource = Literal["assistants", "threads", "crons", "store", "audit"]
 Action = Literal["create", "read", "update", "delete", "search", "create_run", "put", "get", "list_namespaces"]
 
@@ -42,6 +45,8 @@ class Authentication:
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Raises Unauthenticated where a credential is needed and none or an unknown one was given."""
+        if isinstance(known := connection.scope.get(KNOWN), Caller):
+            return known
         key = given_key(connection)
         if self._project and self._project.authenticates and not (self._needs_keys and key and key.startswith(PREFIX)):
             return await self._project.caller(connection)

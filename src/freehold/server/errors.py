@@ -17,6 +17,7 @@ from starlette.responses import Response
 from freehold.core import errors
 from freehold.core.encode import to_json
 from freehold.core.errors import FreeholdError
+from freehold.server.paths import route_path
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def _request_id(request: Request) -> str:
 
 
 def _is_openai(request: Request) -> bool:
-    return str(request.scope["path"]).startswith("/v1/")
+    return route_path(request.scope).startswith("/v1/")
 
 
 async def _ours(request: Request, error: FreeholdError) -> Response:

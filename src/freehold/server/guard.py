@@ -2,14 +2,14 @@
 
 A server on loopback without keys can be reached by every web page the user opens. So in that mode the Host must be a
 loopback name with our port (a rebound DNS name is neither), and a page of another origin gets nothing unless its
-origin is listed in `server.cors_origins`. JSON is read whatever its content type, so the Origin check is what stops a
-cross-site form or text/plain POST.
+origin is listed in `server.cors_origins` or in `http.cors` of langgraph.json, where `*` lists nobody then. JSON is read
+whatever its content type, so the Origin check is what stops a cross-site form or text/plain POST.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -18,17 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.config.settings import Settings
 from freehold.core.ids import new_id
+from freehold.graphs.project_config import CorsConfig
 from freehold.server import errors
+from freehold.server.cors import CorsRules, Headers, Origins
+from freehold.server.paths import route_path
 
 _LOOPBACK_NAMES = (b"localhost", b"127.0.0.1", b"[::1]")
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-
-_EXPOSED = b"content-location, location, x-pagination-total, x-pagination-next, x-request-id"
-_METHODS = b"GET, POST, PUT, PATCH, DELETE, OPTIONS"
-_PREFLIGHT_SECONDS = b"600"
-
-Headers = Mapping[bytes, bytes]
 
 
 class Refused(Exception):
@@ -42,11 +39,11 @@ class Refused(Exception):
 class Guard:
     """ASGI middleware; the rules are fixed when it is made."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, cors: CorsConfig | None = None) -> None:
         self._app = app
         self._keyless = not settings.server.needs_keys
         self._port = settings.server.port
-        self._listed = frozenset(origin.lower().encode() for origin in settings.server.cors_origins)
+        self._origins = Origins(settings.server.cors_origins, cors, everybody=not self._keyless)
         self._max_bytes = int(settings.limits.request_body_mb * 1024 * 1024)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +56,8 @@ class Guard:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         origin = headers.get(b"origin", b"").lower()
-        cors = self._cors(origin)
+        rules = self._origins.rules(origin)
+        cors = rules.headers(origin) if rules else ()
         send = _with_headers(send, ((b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff"), *cors))
         try:
             self._check(scope, headers, origin)
@@ -68,10 +66,9 @@ class Guard:
             return
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
-        elif cors and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
-            await _answer_preflight(headers, send)
+        elif rules and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+            await _answer_preflight(rules, headers, send)
         else:
-            _read_any_body_as_json(scope)
             await self._app(scope, self._limited(receive), send)
 
     def _check(self, scope: Scope, headers: Headers, origin: bytes) -> None:
@@ -85,7 +82,7 @@ class Guard:
 
     def _check_origin(self, scope: Scope, headers: Headers, origin: bytes, port: int) -> None:
         if origin:
-            if origin not in self._listed and origin not in {b"http://" + host for host in _hosts(port)}:
+            if not self._origins.rules(origin) and origin not in {b"http://" + host for host in _hosts(port)}:
                 shown = origin.decode("latin-1")[:100]
                 raise Refused(
                     403,
@@ -98,15 +95,6 @@ class Guard:
         opened_by_link = headers.get(b"sec-fetch-mode") == b"navigate" and scope.get("method") in _READING
         if site in {b"cross-site", b"same-site"} and not opened_by_link:
             raise Refused(403, "a web page of another site may not use this server", "forbidden_origin")
-
-    def _cors(self, origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
-        if origin not in self._listed:
-            return ()
-        return (
-            (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", _EXPOSED),
-            (b"vary", b"Origin"),
-        )
 
     def _too_large(self) -> tuple[str, str, str]:
         limit = self._max_bytes / 1024 / 1024
@@ -158,23 +146,22 @@ def _with_headers(send: Send, extra: tuple[tuple[bytes, bytes], ...]) -> Send:
     return sending
 
 
-def _read_any_body_as_json(scope: Scope) -> None:
-    """Studio and `navigator.sendBeacon` post JSON as text/plain; every body here is JSON whatever it is called."""
-    if scope["method"] not in _READING:
-        kept = [header for header in scope["headers"] if header[0] != b"content-type"]
-        scope["headers"] = [*kept, (b"content-type", b"application/json")]
+class AnyBodyIsJson:
+    """ASGI middleware, behind the project's own routes: Studio and `navigator.sendBeacon` post JSON as text/plain, and every body of
+    ours is JSON whatever it is called."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in _READING:
+            kept = [header for header in scope["headers"] if header[0] != b"content-type"]
+            scope = {**scope, "headers": [*kept, (b"content-type", b"application/json")]}
+        await self._app(scope, receive, send)
 
 
-async def _answer_preflight(headers: Headers, send: Send) -> None:
-    answer = [
-        (b"access-control-allow-methods", _METHODS),
-        (b"access-control-allow-headers", headers.get(b"access-control-request-headers", b"*")),
-        (b"access-control-max-age", _PREFLIGHT_SECONDS),
-        (b"content-length", b"0"),
-    ]
-    if headers.get(b"access-control-request-private-network") == b"true":
-        answer.append((b"access-control-allow-private-network", b"true"))
-    await send({"type": "http.response.start", "status": 204, "headers": answer})
+async def _answer_preflight(rules: CorsRules, headers: Headers, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": [*rules.preflight(headers), (b"content-length", b"0")]})
     await send({"type": "http.response.body"})
 
 
@@ -184,4 +171,4 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refused: Refused) 
         await send({"type": "websocket.close", "code": 1008, "reason": str(refused)})
         return
     status, message, code, hint = refused.answer
-    await errors.respond(status, message, code, hint, openai=scope["path"].startswith("/v1/"))(scope, receive, send)
+    await errors.respond(status, message, code, hint, openai=route_path(scope).startswith("/v1/"))(scope, receive, send)

@@ -24,7 +24,7 @@ async function* happenings(response) {
 }
 
 async function ask(message) {
-  const response = await fetch("/chat", { method: "POST", body: JSON.stringify({ message, thread_id: thread, stream: true }) });
+  const response = await fetch("chat", { method: "POST", body: JSON.stringify({ message, thread_id: thread, stream: true }) });
   if (!response.ok) throw new Error((await response.json()).detail);
   let answer = line("answer");
   for await (const [name, data] of happenings(response)) {

@@ -13,6 +13,7 @@ from freehold.core.errors import NotFound
 from freehold.core.ids import assistant_id
 from freehold.core.run import MultitaskStrategy, Run, RunRequest
 from freehold.server.parts import ServerParts
+from freehold.server.request_headers import with_headers
 from freehold.server.wire.runs import RunOnThread, RunWithoutThread
 from freehold.storage.runs import Target
 from freehold.telemetry import conventions, tracing
@@ -71,7 +72,7 @@ async def launch(
 ) -> Run:
     """Accept a run: when this returns it survives any process; then tell workers, which only saves time."""
     with tracing.span("accept run", kind="producer") as span:
-        request = replace(request, origin=origin(), user=dict(caller.user) if caller.user else None)
+        request = replace(with_headers(request), origin=origin(), user=dict(caller.user) if caller.user else None)
         accepted = await parts.runs.accept(caller, target, request, strategy=strategy, after_seconds=after_seconds)
         span.set_attributes({**conventions.run_ids(accepted.run), "gen_ai.agent.name": target.graph_id})
     structlog.contextvars.bind_contextvars(run_id=str(accepted.run.run_id), thread_id=str(accepted.run.thread_id))

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from freehold.server.paths import route_path
 from freehold.telemetry import tracing
 from freehold.telemetry.conventions import Attributes
 
@@ -21,7 +22,7 @@ class RequestSpans:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _NOT_TRACED:
+        if scope["type"] != "http" or route_path(scope) in _NOT_TRACED:
             await self._app(scope, receive, send)
             return
         with tracing.server_span(scope["method"], lambda: _asked(scope), _trace_headers(scope)) as span:

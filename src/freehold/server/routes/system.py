@@ -49,9 +49,9 @@ async def home(request: Request, parts: Parts, agents: TalkingAgents) -> Respons
 
 @router.get("/ok", response_model=dict[str, Any])
 @router.head("/ok", include_in_schema=False)
-async def ok(parts: Parts, check_db: bool = False) -> Response:
+async def ok(request: Request, parts: Parts, check_db: bool = False) -> Response:
     """Whether the server answers; with `check_db` whether its services do too."""
-    return await _health(parts) if check_db else reply({"ok": True})
+    return await _health(parts) if check_db and not request.app.state.http.disable_meta else reply({"ok": True})
 
 
 @router.get("/health", response_model=dict[str, Any])
@@ -92,14 +92,15 @@ async def openapi(request: Request, caller: Authenticated) -> Response:
 
 
 @router.get("/docs", include_in_schema=False)
-async def docs(caller: Authenticated) -> Response:
+async def docs(request: Request, caller: Authenticated) -> Response:
     """The API to read and try, with assets of our own."""
+    root = request.scope.get("root_path", "")
     page = get_swagger_ui_html(
-        openapi_url="/openapi.json",
+        openapi_url=f"{root}/openapi.json",
         title="Freehold API",
-        swagger_js_url="/docs/swagger-ui-bundle.js",
-        swagger_css_url="/docs/swagger-ui.css",
-        swagger_favicon_url="/docs/favicon-32x32.png",
+        swagger_js_url=f"{root}/docs/swagger-ui-bundle.js",
+        swagger_css_url=f"{root}/docs/swagger-ui.css",
+        swagger_favicon_url=f"{root}/docs/favicon-32x32.png",
         swagger_ui_parameters={"validatorUrl": None},
     )
     page.headers.update(PAGE_POLICY)

@@ -1,0 +1,287 @@
+"""`http` of langgraph.json: the project's own application, its order with authentication, headers, prefix, and what is taken away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from langgraph_sdk import get_client
+from tests.api.serving import serving
+from tests.support.servers import ValkeyServer
+
+from freehold.core.errors import GraphError
+from freehold.storage.api_keys import ApiKeys, generate
+from freehold.storage.pool import create_pool
+
+FOLDER = Path(__file__).parent / "http_project"
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def serve(api_database_url: str, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """Starts a server over the project with `http` as given; `**sections` are settings of freehold.toml."""
+
+    @contextmanager
+    def start(http: dict[str, Any], **sections: Any) -> Iterator[str]:
+        config = tmp_path_factory.mktemp("project") / "langgraph.json"
+        app = {"app": f"{FOLDER}/{http['app']}"} if "app" in http else {}
+        config.write_text(json.dumps({"graphs": {"look": f"{FOLDER}/graphs.py:graph"}, "http": {**http, **app}}))
+        with serving(api_database_url, valkey.url, agents={"config": config, "shipped": False}, **sections) as url:
+            yield url
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def url(serve: Serve) -> Iterator[str]:
+    """A server with the project's own application, without keys."""
+    with serve({"app": "app.py:app"}) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+async def key(api_database_url: str) -> str:
+    secret = generate()
+    async with create_pool(api_database_url, max_size=1) as pool:
+        await ApiKeys(pool).add(secret, name="ann", owner="ann")
+    return secret
+
+
+async def get(url: str, path: str, **options: Any) -> httpx.Response:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        return await client.get(path, **options)
+
+
+@pytest.mark.compat("Project", "http.app", "routes of the project's FastAPI application answer, also included and nested ones")
+async def test_routes_of_the_project_answer_with_its_state_and_its_app(url: str) -> None:
+    body = (await get(url, "/custom")).json()
+    assert body == {"same_loop": True, "user": None, "url": f"{url}/custom", "app": "Custom"}
+    assert (await get(url, "/more/deep/x")).json() == {"name": "x"}
+
+
+@pytest.mark.compat("Project", "http.app: precedence", "a route of the project wins over ours; other methods of the path stay ours")
+async def test_routes_of_the_project_win_and_what_they_lack_is_ours(url: str) -> None:
+    assert (await get(url, "/info")).json() == {"mine": True}
+    assert (await get(url, "/threads")).json() == {"mine": True}
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        created = await client.post("/threads", json={"metadata": {"a": 1}})
+        assert created.json()["metadata"] == {"a": 1}
+        assert (await client.delete("/custom")).status_code == 405
+        missing = await client.get("/nowhere")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.compat("Project", "http.app: middleware", "the project's middleware is around its routes and ours, streams included")
+async def test_middleware_of_the_project_is_around_everything(url: str) -> None:
+    assert (await get(url, "/custom")).headers["x-stamp"] == "/custom"
+    assert (await get(url, "/ok")).headers["x-stamp"] == "/ok"
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        streamed = await client.post("/runs/stream", json={"assistant_id": "look", "input": {}})
+        wrong = await client.post("/threads/search", json={"limit": "x"})
+    assert streamed.headers["x-stamp"] == "/runs/stream"
+    assert "event: values" in streamed.text
+    assert (wrong.status_code, wrong.headers["x-stamp"]) == (422, "/threads/search")
+
+
+async def test_what_a_route_of_the_project_raises_goes_to_its_own_handler(url: str) -> None:
+    response = await get(url, "/fails")
+    assert (response.status_code, response.json()) == (409, {"mine": "handled"})
+
+
+async def test_a_form_of_the_project_is_read_as_a_form(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url) as client:
+        response = await client.post("/form", data={"colour": "red"})
+    assert response.json() == {"colour": "red"}
+
+
+async def test_websockets_of_the_project_work_behind_the_guard(url: str) -> None:
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import InvalidStatus
+
+    address = url.replace("http", "ws") + "/echo"
+    async with connect(address) as socket:
+        await socket.send("hello")
+        assert await socket.recv() == "hello"
+    with pytest.raises(InvalidStatus):
+        async with connect(address, origin="https://evil.example"):  # type: ignore[arg-type]
+            pass
+
+
+async def test_the_guard_stands_before_the_project_too(url: str) -> None:
+    foreign = await get(url, "/custom", headers={"origin": "https://evil.example"})
+    rebound = await get(url, "/custom", headers={"host": "evil.example"})
+    assert (foreign.status_code, rebound.status_code) == (403, 421)
+
+
+async def test_the_openapi_document_has_the_routes_of_the_project(url: str) -> None:
+    paths = (await get(url, "/openapi.json")).json()["paths"]
+    assert paths["/custom"]["get"]["description"] == "Something of the project's own."
+    assert set(paths["/threads"]) == {"get", "post"}
+    assert "/more/deep/{name}" in paths
+    page = await get(url, "/docs")
+    assert "Freehold" in page.text
+
+
+@pytest.mark.compat("Project", "http.app: lifespan", "the project's lifespan starts and ends with the server")
+def test_the_lifespan_of_the_project_starts_and_ends_with_the_server(serve: Serve) -> None:
+    with serve({"app": "app.py:app"}) as url:
+        seen = httpx.get(f"{url}/events").json()
+        app = httpx.get(f"{url}/custom").json()
+    assert app["same_loop"] is True
+    with serve({"app": "app.py:app"}) as url:
+        assert httpx.get(f"{url}/events").json()[len(seen) :] == ["stopped", "started"]
+
+
+def test_a_starlette_application_serves_too(serve: Serve) -> None:
+    with serve({"app": "app.py:starlette"}, worker=False) as url:
+        assert httpx.get(f"{url}/plain").json() == {"plain": True}
+        assert httpx.get(f"{url}/info").json()["graphs"] == ["look"]
+        described = httpx.get(f"{url}/openapi.json").json()["paths"]["/plain"]
+    assert described["get"]["summary"] == "A page without FastAPI."
+
+
+@pytest.mark.parametrize(("app", "message"), [("app.py:not_an_app", "Starlette"), ("app.py:absent", 'no "absent"')])
+def test_what_is_no_application_is_named_at_the_start(serve: Serve, app: str, message: str) -> None:
+    with pytest.raises((GraphError, SystemExit, RuntimeError)) as error, serve({"app": app}, worker=False):
+        pass
+    assert error.value
+
+
+@pytest.mark.compat("Project", "http.enable_custom_route_auth", "custom routes need a credential with it, and know the user")
+async def test_custom_routes_need_a_key_only_where_the_project_asks(serve: Serve, key: str) -> None:
+    with serve({"app": "app.py:app"}, server={"auth": "keys"}, worker=False) as url:
+        assert (await get(url, "/custom")).json()["user"] is None
+        assert (await get(url, "/openapi.json")).status_code == 401
+    with serve({"app": "app.py:app", "enable_custom_route_auth": True}, server={"auth": "keys"}, worker=False) as url:
+        refused = await get(url, "/custom")
+        served = await get(url, "/custom", headers={"x-api-key": key})
+        public = await get(url, "/ok")
+    assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
+    assert served.json()["user"] == "ann"
+    assert public.status_code == 200
+
+
+@pytest.mark.compat("Project", "http.middleware_order", "the project's middleware runs before authentication, with auth_first after it")
+async def test_the_order_of_middleware_and_authentication(serve: Serve, key: str) -> None:
+    teapot = {"x-teapot": "1"}
+    with serve({"app": "app.py:app", "middleware_order": "middleware_first"}, server={"auth": "keys"}, worker=False) as url:
+        assert (await get(url, "/assistants/look", headers=teapot)).status_code == 418
+    with serve({"app": "app.py:app", "middleware_order": "auth_first"}, server={"auth": "keys"}, worker=False) as url:
+        assert (await get(url, "/assistants/look", headers=teapot)).status_code == 401
+        assert (await get(url, "/assistants/look", headers={**teapot, "x-api-key": key})).status_code == 418
+        assert (await get(url, "/assistants/look", headers={"x-api-key": key})).status_code == 200
+        assert (await get(url, "/custom", headers=teapot)).status_code == 418
+
+
+@pytest.mark.compat("Project", "http.disable_*", "assistants, threads, runs, store, mcp, a2a, ui and meta are not served, nor documented")
+async def test_what_is_disabled_is_not_there(serve: Serve) -> None:
+    groups = {
+        "assistants": ("/assistants/look", "/assistants"),
+        "threads": ("/threads/0198c0de-0000-7000-8000-000000000000", "/threads"),
+        "runs": ("/threads/0198c0de-0000-7000-8000-000000000000/runs", "/runs"),
+        "meta": ("/info", "/info"),
+    }
+    for group, (path, documented) in groups.items():
+        with serve({f"disable_{group}": True}, worker=False) as url:
+            gone = await get(url, path)
+            assert (gone.status_code, gone.json()["detail"]) == (404, f"no such path: {path}"), group
+            document = await get(url, "/openapi.json")
+            if group == "meta":
+                assert document.status_code == 404
+                assert (await get(url, "/ok", params={"check_db": True})).json() == {"ok": True}
+            else:
+                left = [path for path in document.json()["paths"] if path == documented or path.startswith(documented + "/")]
+                assert [path for path in left if group != "threads" or "/runs" not in path] == []
+            for other, (untouched, _) in groups.items():
+                assert other == group or not (await get(url, untouched)).json().get("detail", "").startswith("no such path"), (group, other)
+
+
+@pytest.mark.compat("Project", "http.mount_prefix", "every route, the project's too, is under the prefix; SDKs work with it in their URL")
+async def test_everything_is_under_the_prefix(serve: Serve) -> None:
+    with serve({"app": "app.py:app", "mount_prefix": "/agents/v1"}) as url:
+        assert (await get(url, "/threads")).status_code == 404
+        assert (await get(url, "/agents/v1x/ok")).status_code == 404
+        assert (await get(url, "/ok")).json() == {"ok": True}
+        assert (await get(url, "/agents/v1")).headers["location"] == "/agents/v1/"
+        assert (await get(url, "/agents/v1/custom")).json()["url"] == f"{url}/agents/v1/custom"
+        document = (await get(url, "/agents/v1/openapi.json")).json()
+        assert document["servers"] == [{"url": "/agents/v1"}]
+        assert "/agents/v1/openapi.json" in (await get(url, "/agents/v1/docs")).text
+        async with get_client(url=f"{url}/agents/v1", api_key=None) as client:
+            thread = await client.threads.create()
+            parts = [part async for part in client.runs.stream(thread["thread_id"], "look", input={})]
+            assert parts[-1].data["seen"]["thread_id"] == thread["thread_id"]
+            assert (await client.runs.wait(None, "look", input={}))["seen"]["graph_id"] == "look"
+
+
+@pytest.mark.compat(
+    "Project", "http.configurable_headers", "headers that match reach `configurable` of runs; credentials only by exact name"
+)
+async def test_headers_that_match_reach_the_run(serve: Serve) -> None:
+    sent = {"x-tenant-id": "t1", "x-tenant-key": "s3", "x-other": "o", "authorization": "Bearer x", "thread_id": "no"}
+    with serve({"configurable_headers": {"includes": ["x-tenant-*", "thread_*"], "excludes": ["x-tenant-name"]}}) as url:
+        async with httpx.AsyncClient(base_url=url, headers={**sent, "x-tenant-name": "no"}, timeout=30) as client:
+            body = {"assistant_id": "look", "input": {}, "config": {"configurable": {"x-tenant-id": "forged", "tone": "kind"}}}
+            seen = (await client.post("/runs/wait", json=body)).json()["seen"]
+    assert {name: value for name, value in seen.items() if name.startswith("x-") or name in {"tone", "authorization"}} == {
+        "x-tenant-id": "t1",
+        "tone": "kind",
+    }
+    assert seen["thread_id"] != "no"
+    with serve({"configurable_headers": {"includes": ["*", "authorization"]}}) as url:
+        async with httpx.AsyncClient(base_url=url, headers=sent, timeout=30) as client:
+            seen = (await client.post("/runs/wait", json={"assistant_id": "look", "input": {}})).json()["seen"]
+    assert (seen["authorization"], seen["x-other"], "x-tenant-key" in seen) == ("Bearer x", "o", False)
+
+
+async def test_without_being_asked_no_header_reaches_a_run(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, headers={"x-tenant-id": "t1", "authorization": "Bearer x"}, timeout=30) as client:
+        seen = (await client.post("/runs/wait", json={"assistant_id": "look", "input": {}})).json()["seen"]
+    assert not [name for name in seen if name.startswith("x-") or name == "authorization"]
+
+
+CORS = {
+    "allow_origins": ["https://app.example"],
+    "allow_origin_regex": r"https://.*\.team\.example",
+    "allow_methods": ["GET"],
+    "allow_headers": ["x-tenant"],
+    "allow_credentials": True,
+    "expose_headers": ["x-seen"],
+    "max_age": 5,
+}
+
+
+@pytest.mark.compat("Project", "http.cors", "origins, methods, headers, credentials, exposed headers and max_age are as configured")
+async def test_pages_of_listed_origins_get_what_cors_says(serve: Serve) -> None:
+    with serve({"cors": CORS}, worker=False) as url:
+        for origin in ("https://app.example", "https://a.team.example"):
+            asking = {"origin": origin, "access-control-request-method": "GET", "access-control-request-headers": "x-tenant"}
+            async with httpx.AsyncClient(base_url=url) as client:
+                preflight = (await client.options("/info", headers=asking)).headers
+            assert preflight["access-control-allow-origin"] == origin
+            assert preflight["access-control-allow-methods"] == "GET"
+            assert "x-tenant" in preflight["access-control-allow-headers"]
+            assert preflight["access-control-max-age"] == "5"
+            answer = await get(url, "/info", headers={"origin": origin})
+            assert answer.status_code == 200
+            assert answer.headers["access-control-allow-credentials"] == "true"
+            assert "x-seen" in answer.headers["access-control-expose-headers"]
+        for origin in ("https://evil.example", "https://team.example.evil.example", "https://app.example.evil.example", "null"):
+            assert (await get(url, "/info", headers={"origin": origin})).status_code == 403
+
+
+async def test_every_origin_counts_only_where_callers_need_a_credential(serve: Serve, key: str) -> None:
+    page = {"origin": "https://any.example"}
+    for everybody in ({"allow_origins": ["*"]}, {"allow_origin_regex": ".*"}):
+        with serve({"cors": everybody}, worker=False) as url:
+            assert (await get(url, "/info", headers=page)).status_code == 403
+        with serve({"cors": everybody}, server={"auth": "keys"}, worker=False) as url:
+            assert (await get(url, "/info", headers=page)).status_code == 401
+            answer = await get(url, "/info", headers={**page, "x-api-key": key})
+            assert answer.headers["access-control-allow-origin"] in {"*", page["origin"]}
