@@ -36,7 +36,6 @@ from freehold.graphs.project_config import (
 
 #: Keys that change behaviour and are not built, with dots between the names of sections: key -> what to do instead.
 REFUSED: Mapping[str, str] = {
-    "auth": 'remove it; callers are known by server.auth = "keys" in freehold.toml',
     "checkpointer.path": "remove it; threads are kept in Postgres",
     "checkpointer.serde.allowed_json_modules": "remove it; checkpoints hold no JSON objects",
     "checkpointer.serde.allowed_msgpack_modules": "remove it; the types of a graph's state are revived without being listed",

@@ -23,6 +23,7 @@ from freehold.server.guard import AnyBodyIsJson, Guard
 from freehold.server.mount_prefix import MountPrefix
 from freehold.server.parts import ServerParts
 from freehold.server.project_app import ProjectRoutes, load_app
+from freehold.server.project_auth import load_project_auth
 from freehold.server.request_headers import RequestHeaders
 from freehold.server.request_spans import RequestSpans
 from freehold.server.routes import assistants, chat, openai, refused, runs, state, stateless, system, threads
@@ -58,7 +59,9 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
         async with AsyncExitStack() as stack:
             parts = await stack.enter_async_context(open_parts())
             app.state.parts = parts
-            app.state.authentication = Authentication(parts.api_keys, needs_keys=settings.server.needs_keys)
+            app.state.authentication = Authentication(
+                parts.api_keys, needs_keys=settings.server.needs_keys, project=await load_project_auth(parts.graphs.project)
+            )
             app.state.agents = Agents(parts.graphs)
             app.state.project_app = project_app = await asyncio.to_thread(load_app, parts.graphs.project)
             yield await stack.enter_async_context(project_app.running()) if project_app else {}

@@ -39,7 +39,7 @@ class Authentication:
     def __init__(self, api_keys: ApiKeys, *, needs_keys: bool, project: ProjectAuth | None = None) -> None:
         self._api_keys = api_keys
         self._needs_keys = needs_keys
-        self._project = project
+        self.project = project
         #: Digest of a key -> its caller and until when that may be believed. Keys themselves are not kept in memory.
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
@@ -48,8 +48,8 @@ class Authentication:
         if isinstance(known := connection.scope.get(KNOWN), Caller):
             return known
         key = given_key(connection)
-        if self._project and self._project.authenticates and not (self._needs_keys and key and key.startswith(PREFIX)):
-            return await self._project.caller(connection)
+        if self.project and self.project.authenticates and not (self._needs_keys and key and key.startswith(PREFIX)):
+            return await self.project.caller(connection)
         if not self._needs_keys:
             return LOCAL
         if key is None:
@@ -67,10 +67,10 @@ class Authentication:
         connection.state.caller, connection.state.action = caller, (resource, action)
         if not allows(caller.permissions, resource, action):
             raise Forbidden(f"this credential may not {action} {resource}", hint=f'it lacks the permission "{resource}:{action}"')
-        if self._project is None or self._project.handler(resource, action) is None:
+        if self.project is None or self.project.handler(resource, action) is None:
             return caller
         value = await _value(connection, action)
-        decided = await self._project.decide(caller, resource, action, value.offered)
+        decided = await self.project.decide(caller, resource, action, value.offered)
         value.take_back()
         return decided
 
@@ -94,8 +94,9 @@ class _Value:
 
     def __init__(self, body: dict[str, Any], more: dict[str, Any], *, creates_run: bool) -> None:
         self._body = body
-        if not isinstance(body.get("metadata"), dict):
-            body["metadata"] = {}
+        _object_in(body, "metadata")
+        if creates_run:
+            _object_in(_object_in(body, "config"), "configurable")
         self.offered = {**more, **body}
         if creates_run:
             rest = {key: body[key] for key in _RUN_KEYS if key in body}
@@ -106,6 +107,14 @@ class _Value:
         changed = {**self.offered, **(kwargs if isinstance(kwargs, dict) else {})}
         for key in self._body:
             self._body[key] = changed.get(key, self._body[key])
+
+
+def _object_in(body: dict[str, Any], key: str) -> dict[str, Any]:
+    """The object under a key, made where there is none: handlers write into it. What is no object is left for validation to refuse."""
+    if body.get(key) is None:
+        body[key] = {}
+    found = body[key]
+    return found if isinstance(found, dict) else {}
 
 
 _RUN_KEYS = ("input", "command", "config", "context", "stream_mode", "interrupt_before", "interrupt_after", "webhook", "checkpoint")

@@ -29,7 +29,8 @@ OpenAI(base_url="$url/v1", api_key="$api_key").models.list()"""
 
 def home_page(parts: ServerParts, talking: list[str]) -> str:
     """The page as HTML; `talking` are the agents that can be talked to."""
-    keyed = parts.settings.server.needs_keys
+    project = parts.graphs.project
+    keyed = parts.settings.server.needs_keys or (project is not None and project.auth is not None)
     body = _keyed() if keyed else (_file("home_talk.html") if talking else "") + _agents(parts)
     script = f"<script>{_file('home_talk.js')}</script>" if talking and not keyed else ""
     return Template(_file("home.html")).substitute(version=escape(__version__), body=body + _examples(parts, keyed=keyed), script=script)

@@ -7,7 +7,11 @@ everybody's.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import inspect
+import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -22,6 +26,9 @@ from starlette.requests import HTTPConnection, Request
 from freehold.core.caller import LOCAL, Caller
 from freehold.core.errors import Forbidden, GraphError, Unauthenticated
 from freehold.core.user import User, user
+from freehold.graphs.loader import load_object
+from freehold.graphs.project import Project
+from freehold.graphs.project_config import AuthConfig
 
 #: Keys of a user that say which organisation they belong to, the first that is there.
 _ORGANISATION = ("organisation", "organization", "org_id", "tenant_id")
@@ -30,10 +37,17 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 class ProjectAuth:
-    """An `Auth` object of a project, asked for every request."""
+    """An `Auth` object of a project, asked for every request, or once in a while where `auth.cache` allows it."""
 
-    def __init__(self, auth: Auth) -> None:
+    def __init__(self, auth: Auth, config: AuthConfig) -> None:
         self._auth = auth
+        self.openapi = config.openapi
+        cache = config.cache
+        self._seconds = cache.ttl_seconds or 0 if cache else 0
+        self._most = cache.max_size or 1000 if cache else 0
+        self._cache_keys = (cache.cache_keys if cache else ()) or ("authorization", "x-api-key")
+        #: Digest of the headers that tell callers apart -> who it was and until when that may be believed.
+        self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
     @property
     def authenticates(self) -> bool:
@@ -42,6 +56,20 @@ class ProjectAuth:
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Who is asking. Raises Unauthenticated, or what the project's code raises as HTTPException."""
+        if not self._seconds:
+            return await self._ask(connection)
+        told = "\0".join(connection.headers.get(name, "") for name in self._cache_keys)
+        digest, now = hashlib.sha256(told.encode()).digest(), time.monotonic()
+        if (known := self._known.get(digest)) and known[1] > now:
+            return known[0]
+        caller = await self._ask(connection)
+        self._known[digest] = (caller, now + self._seconds)
+        self._known.move_to_end(digest)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return caller
+
+    async def _ask(self, connection: HTTPConnection) -> Caller:
         authenticate = cast(Handler, self._auth._authenticate_handler)
         given = await _offered(connection, inspect.signature(authenticate).parameters)
         try:
@@ -82,7 +110,17 @@ class ProjectAuth:
             raise Forbidden(f"the project's rules do not allow {resource}.{action}")
         if resource == "store":  # everybody has a store of their own: handlers shape its namespaces
             return caller
+        if action == "create" and answer in (None, True):  # an id that is taken by another stays out of sight
+            return caller
         return replace(caller, shared=True, must=_must(answer))
+
+
+async def load_project_auth(project: Project | None) -> ProjectAuth | None:
+    """The `Auth` a project names; None where it names none. Raises GraphError where it does not load: no server starts without it."""
+    if project is None or project.auth is None:
+        return None
+    auth = await asyncio.to_thread(load_object, project.auth.path, project, key="auth.path", kind=Auth)
+    return ProjectAuth(auth, project.auth)
 
 
 def _must(answer: object) -> str:

@@ -15,12 +15,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from freehold import __version__
+from freehold.core.encode import to_json
 from freehold.core.errors import NotFound, NotSupported, StorageUnavailable
 from freehold.server.agents import TalkingAgents
 from freehold.server.auth import Authenticated
 from freehold.server.home_page import home_page
+from freehold.server.openapi import described
 from freehold.server.parts import Parts, ServerParts
-from freehold.server.reply import reply
+from freehold.server.reply import JSON, reply
 from freehold.telemetry.metrics import ACTIVE_THREADS, CHECKPOINT_BYTES, QUEUE_AGE, QUEUE_DEPTH, UNKNOWN, exposition
 
 router = APIRouter(tags=["system"])
@@ -62,18 +64,23 @@ async def health(parts: Parts) -> Response:
 
 
 @router.get("/info", response_model=dict[str, Any])
-async def info(caller: Authenticated, parts: Parts) -> Response:
+async def info(caller: Authenticated, request: Request, parts: Parts) -> Response:
     """Versions and what is supported."""
-    return reply(
-        {
-            "version": __version__,
-            "langgraph_py_version": version("langgraph"),
-            "flags": FLAGS,
-            "host": {"kind": "self-hosted", "project_id": None, "host_revision_id": None, "revision_id": None, "tenant_id": None},
-            "graphs": list(parts.graphs.graphs),
-            "broken_graphs": {graph_id: error.message for graph_id, error in parts.graphs.failures.items()},
-        }
-    )
+    state = request.app.state
+    if not hasattr(state, "info"):
+        state.info = to_json(_info(parts))
+    return Response(state.info, media_type=JSON)
+
+
+def _info(parts: ServerParts) -> dict[str, Any]:
+    return {
+        "version": __version__,
+        "langgraph_py_version": version("langgraph"),
+        "flags": FLAGS,
+        "host": {"kind": "self-hosted", "project_id": None, "host_revision_id": None, "revision_id": None, "tenant_id": None},
+        "graphs": list(parts.graphs.graphs),
+        "broken_graphs": {graph_id: error.message for graph_id, error in parts.graphs.failures.items()},
+    }
 
 
 @router.get("/metrics", response_model=None)
@@ -87,8 +94,12 @@ async def metrics(caller: Authenticated, parts: Parts, format: str = "prometheus
 
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request, caller: Authenticated) -> Response:
-    """The OpenAPI document of what is served."""
-    return reply(request.app.openapi())
+    """The OpenAPI document of what is served, made once."""
+    state = request.app.state
+    if not hasattr(state, "openapi"):
+        project = state.authentication.project
+        state.openapi = to_json(described(request.app.openapi(), project.openapi if project else None))
+    return Response(state.openapi, media_type=JSON)
 
 
 @router.get("/docs", include_in_schema=False)
