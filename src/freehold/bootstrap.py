@@ -21,6 +21,7 @@ import redis.asyncio as redis
 from langchain_core.exceptions import ModelAPIError, ModelConnectionError
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import BaseTool
+from langgraph.store.base import TTLConfig
 
 from freehold.config import env
 from freehold.config.load import Loaded
@@ -32,16 +33,19 @@ from freehold.events.reader import EventReader
 from freehold.graphs.agents import assistant
 from freehold.graphs.agents.model import ForgivingChatModel, create_chat_model
 from freehold.graphs.loader import AnyGraph
-from freehold.graphs.project import project_of
+from freehold.graphs.project import Project, project_of
 from freehold.graphs.registry import GraphRegistry, load_project
+from freehold.graphs.store_index import OwnEmbedder, store_semantic
+from freehold.rag.embed import DIMENSIONS as EMBEDDING_DIMENSIONS
 from freehold.rag.embed import embedder_loader
+from freehold.rag.embeddings import OwnEmbeddings
 from freehold.rag.knowledge import Knowledge
 from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
 from freehold.storage.conversations import Conversations
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs
-from freehold.storage.store import PostgresStore
+from freehold.storage.store import Stores
 from freehold.storage.threads import Threads
 from freehold.storage.tool_calls import ToolCallLog
 from freehold.telemetry import logs, tracing
@@ -67,6 +71,7 @@ class Opened:
     runs: Runs
     assistants: Assistants
     graphs: GraphRegistry
+    stores: Stores
     shipped: _Shipped | None
 
 
@@ -85,9 +90,10 @@ async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]
         stack.push_async_callback(client.aclose)
         shipped = _shipped(settings, pool)
         graphs = await load_project(project_of(settings), shipped=shipped.graph if shipped else None)
+        stores = await _stores(settings, pool, graphs.project)
         assistants = Assistants(pool)
         await assistants.sync({graph_id: entry.description for graph_id, entry in graphs.graphs.items()})
-        yield Opened(pool, client, EventLog(client), Runs(pool), assistants, graphs, shipped)
+        yield Opened(pool, client, EventLog(client), Runs(pool), assistants, graphs, stores, shipped)
 
 
 @asynccontextmanager
@@ -113,6 +119,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             events=shared.events,
             reader=reader,
             graphs=shared.graphs,
+            stores=shared.stores,
         )
 
 
@@ -126,7 +133,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
             assistants=shared.assistants,
             events=shared.events,
             graphs=shared.graphs,
-            store=PostgresStore(shared.pool),
+            stores=shared.stores,
             run_seconds=settings.limits.run_seconds,
         )
         _keep_what_is_loaded()
@@ -139,6 +146,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
             max_attempts=settings.worker.max_attempts,
             drain_seconds=settings.worker.drain_seconds,
             retention=policies(settings.retention),
+            sweep_minutes=shared.stores.sweep_minutes,
         )
         if warming:
             warming.cancel()
@@ -204,6 +212,16 @@ def _urls(settings: Settings) -> tuple[str, str]:
     if not settings.redis.url:
         raise NotConfigured("REDIS_URL is not set", hint="`freehold up` starts an embedded Valkey and sets it for its processes")
     return settings.database.url.get_secret_value(), settings.redis.url.get_secret_value()
+
+
+async def _stores(settings: Settings, pool: Pool, project: Project | None) -> Stores:
+    """The store as langgraph.json and freehold.toml want it."""
+    name = settings.knowledge.embedding_model
+    own = OwnEmbedder(name, EMBEDDING_DIMENSIONS, lambda: OwnEmbeddings(embedder_loader(name, cache())))
+    semantic = await asyncio.to_thread(store_semantic, project, own, wanted=settings.store.semantic)
+    asked = project.store.ttl if project and project.store else None
+    ttl = TTLConfig(refresh_on_read=asked.refresh_on_read, default_ttl=asked.default_ttl) if asked else None
+    return Stores(pool, ttl=ttl, semantic=semantic, sweep_minutes=asked.sweep_interval_minutes if asked else None)
 
 
 @dataclass(frozen=True)

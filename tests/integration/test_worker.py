@@ -26,7 +26,7 @@ from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
-from freehold.storage.store import PostgresStore
+from freehold.storage.store import Stores
 from freehold.storage.threads import Threads
 from freehold.worker import execute, publish
 from freehold.worker.execute import Needs, run_config
@@ -54,7 +54,7 @@ class Bench:
             Assistants(self.pool),
             self.events,
             self.graphs,
-            PostgresStore(self.pool),
+            Stores(self.pool),
             run_seconds=options.pop("run_seconds", 60),
         )
         settings = {"concurrency": 4, "lease_seconds": 2, "max_attempts": 3, "drain_seconds": 5, **options}

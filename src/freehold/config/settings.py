@@ -165,6 +165,12 @@ class KnowledgeSection(Section):
     """Files larger than this are refused by ingest."""
 
 
+class StoreSection(Section):
+    semantic: bool = False
+    """Whether items of the store are embedded with knowledge.embedding_model, so that searches find them by meaning.
+    A langgraph.json with store.index decides for itself."""
+
+
 class SqlSection(Section):
     url: SecretStr | None = None
     """Read-only role that query_database connects as; default on the embedded Postgres: a role made for it."""
@@ -232,6 +238,7 @@ class Settings(Section):
     retention: RetentionSection = RetentionSection()
     redis: RedisSection = RedisSection()
     knowledge: KnowledgeSection = KnowledgeSection()
+    store: StoreSection = StoreSection()
     tools: ToolsSection = ToolsSection()
     limits: LimitsSection = LimitsSection()
     telemetry: TelemetrySection = TelemetrySection()

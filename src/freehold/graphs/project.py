@@ -45,7 +45,6 @@ REFUSED: Mapping[str, str] = {
     "http.disable_webhooks": "remove it; no webhooks are sent",
     "node_version": "only Python graphs can be served",
     "priority": "remove it; runs are taken in the order they came",
-    "store": "remove it; the store works without an index",
     "ui": "remove it; no interface components are served",
     "ui_config": "remove it; no interface components are served",
     "webhooks": "remove it; no webhooks are sent",

@@ -59,8 +59,8 @@ class IndexConfig(Section):
 
     #: Length of a vector; the embedder's must be the same.
     dims: Count
-    #: `openai:text-embedding-3-small`, or a function of the project's own, `./embed.py:embed`.
-    embed: str
+    #: `openai:text-embedding-3-small`, or a function of the project's own, `./embed.py:embed`; None: freehold.toml's embedding model.
+    embed: str | None = None
     #: Paths into an item's value that are embedded one by one; `$` is all of it.
     fields: tuple[str, ...] = ("$",)
 
@@ -71,7 +71,7 @@ class StoreTtlConfig(Section):
     #: Whether a read lets an item live anew, where the request does not say.
     refresh_on_read: bool = True
     default_ttl: Minutes | None = None
-    #: None: expired items are never swept (they are not shown either way).
+    #: None: every five minutes. Items are not shown from the moment they expire.
     sweep_interval_minutes: Minutes | None = None
 
 

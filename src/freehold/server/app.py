@@ -26,7 +26,7 @@ from freehold.server.project_app import ProjectRoutes, load_app
 from freehold.server.project_auth import load_project_auth
 from freehold.server.request_headers import RequestHeaders
 from freehold.server.request_spans import RequestSpans
-from freehold.server.routes import assistants, chat, openai, refused, runs, state, stateless, system, threads
+from freehold.server.routes import assistants, chat, openai, refused, runs, state, stateless, store, system, threads
 
 #: In the order requests are matched: fixed paths of a resource before its `{id}` ones.
 ROUTERS = (
@@ -36,6 +36,7 @@ ROUTERS = (
     state.router,
     stateless.router,
     runs.router,
+    store.router,
     chat.router,
     openai.router,
     refused.router,

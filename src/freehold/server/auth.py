@@ -20,6 +20,7 @@ from freehold.core.caller import LOCAL, Caller
 from freehold.core.errors import Forbidden, Unauthenticated
 from freehold.core.permissions import allows
 from freehold.server.project_auth import ProjectAuth
+from freehold.server.store_value import store_value
 from freehold.storage.api_keys import PREFIX, ApiKeys
 
 #: A revoked key works at most this long.
@@ -69,7 +70,7 @@ class Authentication:
             raise Forbidden(f"this credential may not {action} {resource}", hint=f'it lacks the permission "{resource}:{action}"')
         if self.project is None or self.project.handler(resource, action) is None:
             return caller
-        value = await _value(connection, action)
+        value = await (store_value(connection, action) if resource == "store" else _value(connection, action))
         decided = await self.project.decide(caller, resource, action, value.offered)
         value.take_back()
         return decided

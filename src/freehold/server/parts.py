@@ -18,6 +18,7 @@ from freehold.storage.assistants import Assistants
 from freehold.storage.conversations import Conversations
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
+from freehold.storage.store import Stores
 from freehold.storage.threads import Threads
 
 
@@ -36,6 +37,7 @@ class ServerParts:
     events: EventLog
     reader: EventReader
     graphs: GraphRegistry
+    stores: Stores
 
 
 async def _of_app(connection: HTTPConnection) -> ServerParts:

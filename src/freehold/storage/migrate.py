@@ -1,7 +1,7 @@
 """Brings a database to the shape this version needs; run once by the `migrate` task before anything else connects.
 
-Two steps: `provision` (roles, database, extension; only where we own the server) and `migrate` (our SQL files, then the
-tables of LangGraph's store, all in schema `freehold`). Both can be repeated and several processes may start them at once.
+Two steps: `provision` (roles, database, extension; only where we own the server) and `migrate` (our SQL files, in schema
+`freehold`). Both can be repeated and several processes may start them at once.
 
 Migrating takes a session of its own (its lock and its path last longer than a transaction), so not through a connection pooler; there
 it is only looked whether anything is missing.
@@ -17,7 +17,6 @@ from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 
 import psycopg
-from langgraph.store.postgres.aio import AsyncPostgresStore
 from psycopg import AsyncConnection, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import DictRow
@@ -73,7 +72,6 @@ async def migrate(owner_url: str, *, app_role: str | None = None) -> list[str]:
             await _check_pgvector(conn)
             await conn.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(SCHEMA)))
             applied = await _apply_files(conn)
-            await AsyncPostgresStore(conn).setup()
             if app_role:
                 await _grant_rows(conn, app_role)
             await _second_wall(conn, app_role or conn.info.user)
@@ -233,7 +231,7 @@ async def _grant_rows(conn: Connection, app: str) -> None:
         "GRANT USAGE ON SCHEMA {schema} TO {app}",
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {app}",
         "GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {app}",
-        "REVOKE INSERT, UPDATE, DELETE ON {schema}.migrations, {schema}.store_migrations FROM {app}",
+        "REVOKE INSERT, UPDATE, DELETE ON {schema}.migrations FROM {app}",
     ):
         await conn.execute(sql.SQL(statement).format(**names))
 

@@ -18,7 +18,6 @@ from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.errors import GraphDrained
 from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
-from langgraph.store.base import BaseStore
 from langgraph.types import Command, Send, StateSnapshot
 
 from freehold.core.caller import Caller
@@ -35,6 +34,7 @@ from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.checkpointer.answers import take_back
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Claimant, Runs
+from freehold.storage.store import Stores
 from freehold.telemetry import logs
 from freehold.telemetry.execution import Observation
 from freehold.worker.publish import EventWriter
@@ -60,7 +60,7 @@ class Needs:
     assistants: Assistants
     events: EventLog
     graphs: GraphRegistry
-    store: BaseStore | None
+    stores: Stores
     run_seconds: float
 
 
@@ -167,10 +167,11 @@ class RunExecution:
         graph_id, defaults = await self._graph_id()
         config = run_config(self.run, graph_id, defaults)
         config["callbacks"] = self.observation.callbacks(graph_id, error_type)
+        store = self._needs.stores.of(Caller(self.run.organisation, self.run.owner))
         limit = asyncio.timeout(self._needs.run_seconds)
         try:
-            async with limit, self._needs.graphs.open(graph_id, config, store=self._needs.store, context=self.run.request.context) as bare:
-                graph = bare.copy(update={"checkpointer": self._saver, "store": self._needs.store or bare.store})
+            async with limit, self._needs.graphs.open(graph_id, config, store=store, context=self.run.request.context) as bare:
+                graph = bare.copy(update={"checkpointer": self._saver, "store": store})
                 values = await self._drive(graph, config, writer)
                 return await self._settle(graph, values)
         except TimeoutError:

@@ -26,6 +26,7 @@ from freehold.telemetry import logs
 from freehold.worker.execute import Needs, RunExecution
 from freehold.worker.lease import LeaseKeeper
 from freehold.worker.retention import prune_for_ever
+from freehold.worker.store import sweep_for_ever
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Worker:
         max_attempts: int,
         drain_seconds: float,
         retention: Sequence[Policy] = (),
+        sweep_minutes: float | None = None,
     ) -> None:
         self._needs = needs
         self._database_url = database_url
@@ -70,6 +72,7 @@ class Worker:
         self._max_attempts = max_attempts
         self._drain_seconds = drain_seconds
         self._retention = retention
+        self._sweep_minutes = sweep_minutes
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._executions: dict[asyncio.Task[None], RunExecution] = {}
@@ -90,6 +93,7 @@ class Worker:
                 asyncio.create_task(self._listen(leases), name="wake"),
                 asyncio.create_task(self._reap_for_ever(), name="reap"),
                 asyncio.create_task(prune_for_ever(Retention(self._needs.pool), self._retention), name="retention"),
+                asyncio.create_task(sweep_for_ever(self._needs.stores, self._sweep_minutes), name="store-sweep"),
             ]
             log.info("worker %s is ready", self.name, extra={"action": "worker_ready"})
             try:

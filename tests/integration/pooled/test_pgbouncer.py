@@ -17,7 +17,7 @@ from tests.support.pgbouncer import PgBouncer
 from tests.support.processes import Processes, Scrape
 from tests.support.servers import PostgresServer
 
-from freehold.core.caller import Caller
+from freehold.core.caller import LOCAL, Caller
 from freehold.core.errors import Incompatible
 from freehold.core.ids import assistant_id
 from freehold.core.run import RunRequest
@@ -26,7 +26,7 @@ from freehold.graphs.registry import load_project
 from freehold.storage.migrate import migrate, provision
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Claimant, Runs, Target
-from freehold.storage.store import PostgresStore
+from freehold.storage.store import Stores
 from freehold.storage.threads import Threads
 
 pytestmark = pytest.mark.slow
@@ -93,11 +93,11 @@ async def test_a_transaction_has_its_limit_and_leaves_none_behind(pool: Pool) ->
 
 
 async def test_the_store_keeps_to_our_schema_and_leaves_the_sessions_as_they_were(pool: Pool) -> None:
-    store = PostgresStore(pool)
+    store = Stores(pool).of(LOCAL)
     await asyncio.gather(*(store.aput(("user", "anna"), f"note {number}", {"number": number}) for number in range(40)))
     found = await store.asearch(("user",), limit=100)
     assert sorted(item.value["number"] for item in found) == list(range(40))
-    assert await one(pool, "SELECT count(*) FROM freehold.store") == 40
+    assert await one(pool, "SELECT count(*) FROM freehold.store_items") == 40
     paths = await asyncio.gather(*(one(pool, "SELECT current_setting('search_path')") for _ in range(30)))
     assert set(paths) == {'"$user", public'}
 

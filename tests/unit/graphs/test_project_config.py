@@ -109,7 +109,7 @@ def test_every_key_of_the_schema_arrives_as_it_was_written(parsed: Any, content:
     [
         ({"store": []}, "store: expected an object, got []"),
         ({"store": {"index": {"dims": "3", "embed": "x"}}}, 'store.index.dims: expected a whole number, got "3"'),
-        ({"store": {"index": {"dims": 3}}}, "store.index.embed: expected a value, got nothing"),
+        ({"store": {"index": {"embed": "a:b"}}}, "store.index.dims: expected a value, got nothing"),
         ({"store": {"ttl": {"default_ttl": 0}}}, "store.ttl.default_ttl: expected greater than 0, got 0"),
         (
             {"checkpointer": {"ttl": {"strategy": "forget"}}},
