@@ -28,6 +28,7 @@ from freehold.config.load import Loaded
 from freehold.config.paths import cache
 from freehold.config.settings import LOOPBACK_HOSTS, Settings
 from freehold.core.errors import NotConfigured
+from freehold.events.counters import UsageCounters
 from freehold.events.log import EventLog, create_client
 from freehold.events.reader import EventReader
 from freehold.graphs.agents import assistant
@@ -42,8 +43,10 @@ from freehold.rag.embeddings import OwnEmbeddings
 from freehold.rag.knowledge import Knowledge
 from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
+from freehold.storage.audit import AuditLog
 from freehold.storage.conversations import Conversations
 from freehold.storage.pool import Pool, create_pool
+from freehold.storage.quotas import Quotas, create_quotas
 from freehold.storage.runs import Runs
 from freehold.storage.store import Stores
 from freehold.storage.threads import Threads
@@ -51,11 +54,14 @@ from freehold.storage.tool_calls import ToolCallLog
 from freehold.telemetry import logs, tracing
 from freehold.tools import calculate, current_time, query_database, search_knowledge_base
 from freehold.tools.base import guard
+from freehold.worker.accounting import Accounting
 from freehold.worker.execute import Needs
 from freehold.worker.main import Worker
-from freehold.worker.retention import policies
+from freehold.worker.retention import audit_age, policies
 
 if TYPE_CHECKING:
+    from freehold.server.audit import AuditWriter
+    from freehold.server.oidc import TokenVerifier
     from freehold.server.parts import ServerParts
 
 log = logging.getLogger(__name__)
@@ -73,6 +79,8 @@ class Opened:
     graphs: GraphRegistry
     stores: Stores
     shipped: _Shipped | None
+    quotas: Quotas | None
+    counters: UsageCounters
 
 
 @asynccontextmanager
@@ -93,7 +101,10 @@ async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]
         stores = await _stores(settings, pool, graphs.project)
         assistants = Assistants(pool)
         await assistants.sync({graph_id: entry.description for graph_id, entry in graphs.graphs.items()})
-        yield Opened(pool, client, EventLog(client), Runs(pool), assistants, graphs, stores, shipped)
+        counters = UsageCounters(client)
+        quotas = create_quotas(pool, settings.quotas, counters)
+        runs = Runs(pool, quotas)
+        yield Opened(pool, client, EventLog(client), runs, assistants, graphs, stores, shipped, quotas, counters)
 
 
 @asynccontextmanager
@@ -102,11 +113,15 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
     from freehold.server.parts import ServerParts
     from freehold.server.standing import Standing
 
-    async with open_shared(settings, role="server") as shared, EventReader(shared.events, shared.valkey) as reader:
+    async with (
+        open_shared(settings, role="server") as shared,
+        EventReader(shared.events, shared.valkey) as reader,
+        AsyncExitStack() as stack,
+    ):
         _keep_what_is_loaded()
         keys = ApiKeys(shared.pool)
         if first_key := env.get("FREEHOLD_BOOTSTRAP_API_KEY"):
-            await keys.add(first_key, name="first", owner="local")
+            await keys.add(first_key, name="first", owner="local", scopes=("admin",))
         yield ServerParts(
             settings=settings,
             pool=shared.pool,
@@ -115,12 +130,31 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             threads=Threads(shared.pool),
             assistants=shared.assistants,
             api_keys=keys,
+            tokens=await _tokens(settings, stack),
+            audit=await _audit(settings, shared, stack),
             conversations=Conversations(shared.pool),
             events=shared.events,
             reader=reader,
             graphs=shared.graphs,
             stores=shared.stores,
         )
+
+
+async def _tokens(settings: Settings, stack: AsyncExitStack) -> TokenVerifier | None:
+    """What checks tokens of an identity provider, where they are taken."""
+    if not settings.server.takes_tokens:
+        return None
+    from freehold.server.oidc import TokenVerifier
+
+    return await stack.enter_async_context(TokenVerifier(settings.oidc))
+
+
+async def _audit(settings: Settings, shared: Opened, stack: AsyncExitStack) -> AuditWriter | None:
+    """What writes down who did what, where that is wanted; its last entries are stored before the pool closes."""
+    from freehold.server.audit import AuditWriter
+
+    wanted = settings.audit.enabled == "on" or (settings.audit.enabled == "auto" and settings.server.needs_keys)
+    return await stack.enter_async_context(AuditWriter(AuditLog(shared.pool))) if wanted else None
 
 
 @asynccontextmanager
@@ -147,6 +181,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
             drain_seconds=settings.worker.drain_seconds,
             retention=policies(settings.retention),
             sweep_minutes=shared.stores.sweep_minutes,
+            accounting=Accounting(shared.quotas, shared.counters, AuditLog(shared.pool), forget_after=audit_age(settings.retention)),
         )
         if warming:
             warming.cancel()

@@ -184,6 +184,11 @@ def _check_combinations(settings: Settings, origins: Mapping[str, str]) -> None:
             f'server.auth: "none" is allowed on loopback only, but server.host is {settings.server.host}',
             hint='remove server.auth (keys are used then), or set server.host = "127.0.0.1"',
         )
+    if settings.server.takes_tokens and not (settings.oidc.issuer and settings.oidc.audience):
+        raise ConfigError(
+            f'oidc.issuer and oidc.audience: needed when server.auth is "{settings.server.auth}"',
+            hint="the issuer is your identity provider's URL, the audience what its tokens for this server have in `aud`",
+        )
     if settings.model.engine == "openai" and not settings.model.base_url:
         raise ConfigError('model.base_url: needed when model.engine is "openai"', hint="set it, or OPENAI_BASE_URL")
     if settings.server.port == settings.model.port and not settings.model.base_url and settings.server.host == settings.model.host:

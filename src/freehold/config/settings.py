@@ -12,10 +12,14 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from freehold.core.age import parse_age
+from freehold.core.permissions import checked
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
+
+#: JWS algorithms with a public key. One with a shared secret would let whoever checks tokens make them.
+SigningAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -40,8 +44,9 @@ class ServerSection(Section):
     """Port of the agent server."""
     cors_origins: tuple[str, ...] = ()
     """Web origins that may call the API from a browser, e.g. ["http://localhost:3000"]."""
-    auth: Literal["auto", "none", "keys"] = "auto"
-    """Who may call: "none" (loopback only), "keys" (API keys), or "auto": none on loopback, keys elsewhere."""
+    auth: Literal["auto", "none", "keys", "oidc", "both"] = "auto"
+    """Who may call: "none" (loopback only), "keys" (API keys), "oidc" (tokens of the issuer in [oidc]), "both", or "auto": none on
+    loopback, keys elsewhere."""
 
     @field_validator("cors_origins")
     @classmethod
@@ -58,12 +63,80 @@ class ServerSection(Section):
 
     @property
     def needs_keys(self) -> bool:
-        return self.auth == "keys" or (self.auth == "auto" and not self.is_loopback)
+        """Whether a credential is needed at all, of whatever kind."""
+        return self.takes_keys or self.takes_tokens
+
+    @property
+    def takes_keys(self) -> bool:
+        return self.auth in {"keys", "both"} or (self.auth == "auto" and not self.is_loopback)
+
+    @property
+    def takes_tokens(self) -> bool:
+        return self.auth in {"oidc", "both"}
 
     @property
     def url(self) -> str:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(self.host, self.host)  # noqa: S104 - mapping, not binding
         return f"http://{host}:{self.port}"
+
+
+class OidcSection(Section):
+    issuer: str | None = None
+    """Who signs the tokens; what their `iss` says."""
+    audience: tuple[str, ...] = ()
+    """Whom the tokens are for: one of these stands in their `aud`. Needed: a token for another service is not for this one."""
+    jwks_url: str | None = None
+    """Where the issuer publishes its keys; default: what its /.well-known/openid-configuration says."""
+    algorithms: tuple[SigningAlgorithm, ...] = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
+    """Signatures that are accepted; only such with a public key exist here."""
+    owner_claim: str = "sub"
+    """The claim that names the owner of what is made; "realm.name" looks into an object."""
+    organisation_claim: str | None = None
+    """The claim that names the owner's organisation; unset: all are in "local"."""
+    scopes_claim: str | None = None
+    """The claim that holds scopes (a list, or words in one text); unset: everybody has default_scopes."""
+    scope_prefix: str = ""
+    """Only scopes that begin with it count, and it is cut off: "freehold:" makes "freehold:read" the scope read."""
+    default_scopes: tuple[str, ...] = ("write",)
+    """What tokens may do where scopes_claim is unset."""
+    required_claims: tuple[str, ...] = ()
+    """Claims a token must have, e.g. ["email", "groups=staff"]; with `=` that value, or it among several."""
+    clock_skew_seconds: Annotated[float, Field(ge=0, le=600)] = 30
+    """How far the issuer's clock may differ from ours."""
+
+    @field_validator("issuer", "jwks_url")
+    @classmethod
+    def _is_safe(cls, url: str | None) -> str | None:
+        if url is not None:
+            parts = urlsplit(url)
+            if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK_HOSTS):
+                raise ValueError(f'expected a URL such as "https://login.example.com/realms/main", got "{url}"')
+        return url
+
+    @field_validator("default_scopes")
+    @classmethod
+    def _are_scopes(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(checked(scope) for scope in scopes)
+
+
+class QuotaSection(Section):
+    runs_per_minute: PositiveInt | None = None
+    """Runs that may be started in any 60 seconds."""
+    concurrent_runs: PositiveInt | None = None
+    """Runs that may wait or be executed at the same time."""
+    stored_mb: PositiveInt | None = None
+    """Megabytes (10^6 bytes) that threads, documents and store may hold, as last measured; no run starts beyond it."""
+    tokens_per_day: PositiveInt | None = None
+    """Tokens that models may read and write in a day (UTC); no run starts beyond it."""
+
+
+class QuotasSection(QuotaSection):
+    organisation: QuotaSection = QuotaSection()
+
+
+class AuditSection(Section):
+    enabled: Literal["auto", "on", "off"] = "auto"
+    """Whether it is written down who changed what, and who was refused. "auto": where a credential is needed."""
 
 
 class WorkerSection(Section):
@@ -136,8 +209,10 @@ class RetentionSection(Section):
     """Workers remove checkpoints older than this, e.g. "30d"; each thread keeps its newest, so every conversation goes on."""
     threads: str | None = None
     """Workers remove threads that nothing has happened on for this long, with everything they hold, e.g. "365d"."""
+    audit: str | None = None
+    """Workers remove entries of the audit log that are older than this, e.g. "365d"; those of the last day stay."""
 
-    @field_validator("checkpoints", "threads")
+    @field_validator("checkpoints", "threads", "audit")
     @classmethod
     def _is_an_age(cls, age: str | None) -> str | None:
         if age is not None and not parse_age(age):
@@ -231,6 +306,9 @@ class Settings(Section):
 
     stack: StackSection = StackSection()
     server: ServerSection = ServerSection()
+    oidc: OidcSection = OidcSection()
+    quotas: QuotasSection = QuotasSection()
+    audit: AuditSection = AuditSection()
     worker: WorkerSection = WorkerSection()
     agents: AgentsSection = AgentsSection()
     model: ModelSection = ModelSection()

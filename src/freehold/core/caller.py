@@ -25,6 +25,8 @@ class Caller:
     user: Mapping[str, Any] | None = field(default=None, compare=False)
     shared: bool = False
     must: str = "{}"
+    #: What was shown: `key:UUID`, `token:SUBJECT`, or nothing where nothing is needed. For the audit log, never a secret.
+    credential: str = field(default="", compare=False)
 
     def arguments(self) -> dict[str, Any]:
         """What `@owned` in a query takes."""

@@ -12,7 +12,9 @@ class is its default message. Only the HTTP edge maps these to status codes and 
     ├── InvalidRequest        a request is well-formed but cannot be honoured
     │   └── NotSupported      known to the protocol, refused here by name
     ├── Unauthenticated       no valid credential
+    │   └── InvalidToken      one that is malformed, not for us, or over
     ├── Forbidden             a valid credential without the right
+    ├── QuotaExceeded         a valid credential that has used up its share for now
     ├── Unhealthy             a service is down or does not answer
     │   ├── StorageUnavailable
     │   └── ModelUnavailable
@@ -92,10 +94,29 @@ class Unauthenticated(FreeholdError):
     code = "unauthenticated"
 
 
+class InvalidToken(Unauthenticated):
+    """The token is not valid."""
+
+    code = "invalid_token"
+
+
 class Forbidden(FreeholdError):
     """This caller may not do that."""
 
     code = "forbidden"
+
+
+class QuotaExceeded(FreeholdError):
+    """The quota is used up.
+
+    `retry_after_seconds`: when it is worth to try again.
+    """
+
+    code = "quota"
+
+    def __init__(self, message: str | None = None, *, hint: str | None = None, retry_after_seconds: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unhealthy(FreeholdError):

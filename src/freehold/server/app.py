@@ -17,6 +17,7 @@ from freehold.graphs.project import project_of, read_project
 from freehold.graphs.project_config import HttpConfig
 from freehold.server import errors
 from freehold.server.agents import Agents
+from freehold.server.audit import Audit
 from freehold.server.auth import Authentication
 from freehold.server.disabled import kept
 from freehold.server.guard import AnyBodyIsJson, Guard
@@ -26,7 +27,7 @@ from freehold.server.project_app import ProjectRoutes, load_app
 from freehold.server.project_auth import load_project_auth
 from freehold.server.request_headers import RequestHeaders
 from freehold.server.request_spans import RequestSpans
-from freehold.server.routes import assistants, chat, openai, refused, runs, state, stateless, store, system, threads
+from freehold.server.routes import assistants, audit, chat, openai, refused, runs, state, stateless, store, system, threads
 
 #: In the order requests are matched: fixed paths of a resource before its `{id}` ones.
 ROUTERS = (
@@ -37,6 +38,7 @@ ROUTERS = (
     stateless.router,
     runs.router,
     store.router,
+    audit.router,
     chat.router,
     openai.router,
     refused.router,
@@ -61,8 +63,12 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
             parts = await stack.enter_async_context(open_parts())
             app.state.parts = parts
             app.state.authentication = Authentication(
-                parts.api_keys, needs_keys=settings.server.needs_keys, project=await load_project_auth(parts.graphs.project)
+                parts.api_keys if settings.server.takes_keys else None,
+                needs_keys=settings.server.needs_keys,
+                project=await load_project_auth(parts.graphs.project),
+                tokens=parts.tokens,
             )
+            app.state.audit = parts.audit
             app.state.agents = Agents(parts.graphs)
             app.state.project_app = project_app = await asyncio.to_thread(load_app, parts.graphs.project)
             yield await stack.enter_async_context(project_app.running()) if project_app else {}
@@ -89,7 +95,7 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
 
 def _middleware(settings: Settings, http: HttpConfig) -> list[Middleware]:
     """From the outside in; what nobody asked for is not in the stack."""
-    stack = [Middleware(Guard, settings=settings, cors=http.cors)]
+    stack = [Middleware(Audit), Middleware(Guard, settings=settings, cors=http.cors)]
     if settings.telemetry.otlp_endpoint:
         stack.append(Middleware(RequestSpans))
     if http.mount_prefix:

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from uuid import UUID
 
 from fastapi import Depends
@@ -22,6 +22,9 @@ from freehold.core.permissions import allows
 from freehold.server.project_auth import ProjectAuth
 from freehold.server.store_value import store_value
 from freehold.storage.api_keys import PREFIX, ApiKeys
+
+if TYPE_CHECKING:  # loaded where tokens are taken
+    from freehold.server.oidc import TokenVerifier
 
 #: A revoked key works at most this long.
 CACHE_SECONDS = 3.0
@@ -37,8 +40,12 @@ Action = Literal["create", "read", "update", "delete", "search", "create_run", "
 class Authentication:
     """Turns the credentials of a request into a caller; without keys everybody is the one local user."""
 
-    def __init__(self, api_keys: ApiKeys, *, needs_keys: bool, project: ProjectAuth | None = None) -> None:
+    def __init__(
+        self, api_keys: ApiKeys | None, *, needs_keys: bool, project: ProjectAuth | None = None, tokens: TokenVerifier | None = None
+    ) -> None:
+        #: None: keys are not taken; the same for tokens.
         self._api_keys = api_keys
+        self._tokens = tokens
         self._needs_keys = needs_keys
         self.project = project
         #: Digest of a key -> its caller and until when that may be believed. Keys themselves are not kept in memory.
@@ -54,7 +61,8 @@ class Authentication:
         if not self._needs_keys:
             return LOCAL
         if key is None:
-            raise Unauthenticated("an API key is needed", hint="send it as `x-api-key: ...` or `Authorization: Bearer ...`")
+            kind = "an API key or a token" if self._api_keys and self._tokens else "a token" if self._tokens else "an API key"
+            raise Unauthenticated(f"{kind} is needed", hint="send it as `x-api-key: ...` or `Authorization: Bearer ...`")
         return await self._lookup(key)
 
     async def permitted(self, connection: HTTPConnection, resource: Resource, action: Action) -> Caller:
@@ -64,8 +72,8 @@ class Authentication:
             Unauthenticated: as `caller`.
             Forbidden: the credential does not reach so far, or the project's rules say no.
         """
-        caller = await self.caller(connection)
-        connection.state.caller, connection.state.action = caller, (resource, action)
+        connection.state.action = resource, action  # before anything is refused: the audit log reads both
+        connection.state.caller = caller = await self.caller(connection)
         if not allows(caller.permissions, resource, action):
             raise Forbidden(f"this credential may not {action} {resource}", hint=f'it lacks the permission "{resource}:{action}"')
         if self.project is None or self.project.handler(resource, action) is None:
@@ -80,13 +88,23 @@ class Authentication:
         now = time.monotonic()
         if (known := self._known.get(digest)) and known[1] > now:
             return known[0]
-        caller = await self._api_keys.caller(key)
-        if caller is None:
-            self._known.pop(digest, None)
-            raise Unauthenticated("this API key is not valid", hint="it may have been revoked; `freehold keys create NAME` makes a new one")
+        self._known.pop(digest, None)
+        caller = await self._recognise(key)
         self._known[digest] = (caller, now + CACHE_SECONDS)
         if len(self._known) > CACHE_SIZE:
             self._known.popitem(last=False)
+        return caller
+
+    async def _recognise(self, credential: str) -> Caller:
+        """Keys of ours are known by how they begin; what else looks like a token is one, where tokens are taken."""
+        caller = None
+        if self._tokens and not (self._api_keys and credential.startswith(PREFIX)):
+            caller = await self._tokens.caller(credential)
+        if caller is None and self._api_keys:
+            caller = await self._api_keys.caller(credential)
+        if caller is None:
+            hint = "it may have been revoked; `freehold keys create NAME` makes a new one" if self._api_keys else None
+            raise Unauthenticated(f"this {'API key' if self._api_keys else 'token'} is not valid", hint=hint)
         return caller
 
 

@@ -28,6 +28,7 @@ STATUS: Mapping[type[FreeholdError], int] = {
     errors.InvalidRequest: 422,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
+    errors.QuotaExceeded: 429,
     errors.NotConfigured: 503,
     errors.Unhealthy: 503,
     errors.TimedOut: 504,
@@ -65,10 +66,16 @@ def respond(
         found_under = {"request_id": request_id} if request_id and status >= 500 else {}
         body = {"detail": message, "code": code, **({"hint": hint} if hint else {}), **found_under}
     if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+        described = f' error="invalid_token", error_description="{_quotable(message)}"' if code == errors.InvalidToken.code else ""
+        headers["WWW-Authenticate"] = "Bearer" + described
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return Response(to_json(body), status, headers, "application/json")
+
+
+def _quotable(text: str) -> str:
+    """What RFC 6750 allows in an error_description: printable ASCII without quotes and backslashes."""
+    return "".join(letter if " " <= letter <= "~" and letter not in {'"', "\\"} else "'" for letter in text)[:300]
 
 
 def _request_id(request: Request) -> str:
@@ -83,7 +90,10 @@ async def _ours(request: Request, error: FreeholdError) -> Response:
     status = status_of(error)
     if status >= 500:  # the text may be a graph's, which may quote its user
         log.warning("%s %s: %d", request.method, request.scope["path"], status, extra={"action": "request_failed", "code": error.code})
-    return respond(status, error.message, error.code, error.hint, openai=_is_openai(request), request_id=_request_id(request))
+    response = respond(status, error.message, error.code, error.hint, openai=_is_openai(request), request_id=_request_id(request))
+    if isinstance(error, errors.QuotaExceeded):
+        response.headers["Retry-After"] = str(error.retry_after_seconds)
+    return response
 
 
 async def _validation(request: Request, error: RequestValidationError) -> Response:

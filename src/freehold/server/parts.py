@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -12,6 +12,7 @@ from freehold.config.settings import Settings
 from freehold.events.log import EventLog
 from freehold.events.reader import EventReader
 from freehold.graphs.registry import GraphRegistry
+from freehold.server.audit import AuditWriter
 from freehold.server.standing import Standing
 from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
@@ -20,6 +21,9 @@ from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
 from freehold.storage.store import Stores
 from freehold.storage.threads import Threads
+
+if TYPE_CHECKING:  # loaded where tokens are taken
+    from freehold.server.oidc import TokenVerifier
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class ServerParts:
     threads: Threads
     assistants: Assistants
     api_keys: ApiKeys
+    #: None where no tokens are taken.
+    tokens: TokenVerifier | None
+    #: None where nothing is written down.
+    audit: AuditWriter | None
     conversations: Conversations
     events: EventLog
     reader: EventReader

@@ -232,6 +232,8 @@ async def _grant_rows(conn: Connection, app: str) -> None:
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {app}",
         "GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {app}",
         "REVOKE INSERT, UPDATE, DELETE ON {schema}.migrations FROM {app}",
+        "REVOKE UPDATE, DELETE, TRUNCATE ON {schema}.audit_log FROM {app}",  # entries are added, and forgotten by a function alone
+        "GRANT EXECUTE ON FUNCTION {schema}.forget_audit(interval) TO {app}",
     ):
         await conn.execute(sql.SQL(statement).format(**names))
 

@@ -30,6 +30,11 @@ SELECT c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnam
  ORDER BY c.relname
 """
 
+_ALL_RIGHTS: LiteralString = "SELECT, INSERT, UPDATE, DELETE"
+
+#: Tables that requests read at most; the process itself adds to them.
+_RIGHTS: dict[str, LiteralString] = {"api_keys": "REFERENCES", "audit_log": "SELECT", "usage": "SELECT"}
+
 #: Objects of the system, which belong to nobody, may be read by everybody.
 _READABLE: LiteralString = "organisation IS NULL AND owner IS NULL OR freehold.is_callers(organisation, owner)"
 _WRITABLE: LiteralString = "freehold.is_callers(organisation, owner)"
@@ -71,14 +76,20 @@ async def protect_rows(conn: Connection) -> None:
     await conn.execute(f"GRANT USAGE ON SCHEMA freehold TO {REQUEST_ROLE}")
     await conn.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA freehold TO {REQUEST_ROLE}")
     for row in await (await conn.execute(_UNPROTECTED)).fetchall():
-        await _protect(conn, sql.Identifier("freehold", row["name"]))
+        await _protect(conn, sql.Identifier("freehold", row["name"]), _RIGHTS.get(row["name"], _ALL_RIGHTS))
 
 
-async def _protect(conn: Connection, table: sql.Identifier) -> None:
-    names = {"table": table, "role": sql.Identifier(REQUEST_ROLE), "readable": sql.SQL(_READABLE), "writable": sql.SQL(_WRITABLE)}
+async def _protect(conn: Connection, table: sql.Identifier, rights: LiteralString) -> None:
+    names = {
+        "table": table,
+        "rights": sql.SQL(rights),
+        "role": sql.Identifier(REQUEST_ROLE),
+        "readable": sql.SQL(_READABLE),
+        "writable": sql.SQL(_WRITABLE),
+    }
     async with conn.transaction():
         for statement in (
-            "GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role}",
+            "GRANT {rights} ON {table} TO {role}",
             "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
             "CREATE POLICY everybody ON {table} USING (true)",
             "CREATE POLICY caller_reads ON {table} AS RESTRICTIVE FOR SELECT TO {role} USING ({readable})",

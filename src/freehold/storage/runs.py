@@ -26,6 +26,7 @@ from freehold.storage.checkpointer.statement import Pending
 from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads_within
 from freehold.storage.checkpointer.write import FENCED, TAKEN
 from freehold.storage.pool import Pool, act_as_process, act_for, as_caller, connection, rows_of, unstorable
+from freehold.storage.quotas import Quotas
 from freehold.telemetry.metrics import RUNS
 
 SQL = queries.load("runs")
@@ -94,8 +95,9 @@ class Queue:
 class Runs:
     """All statements on the runs table."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, quotas: Quotas | None = None) -> None:
         self._pool = pool
+        self._quotas = quotas
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -114,7 +116,10 @@ class Runs:
             NotFound: the thread does not exist or is not the caller's.
             Conflict: strategy "reject" and the thread has an active run.
             InvalidRequest: the request holds what Postgres cannot store, e.g. a NUL character.
+            QuotaExceeded: the caller, or the organisation, has used up what `[quotas]` allows.
         """
+        if self._quotas:
+            await self._quotas.admit(caller)
         arguments = _arguments(caller, target, request, strategy, after_seconds)
         stopped: tuple[UUID, ...] = ()
         try:
@@ -124,10 +129,18 @@ class Runs:
                 row = await self._enqueue(caller, ("make_thread", "enqueue") if target.create_thread else ("enqueue",), arguments)
             else:
                 async with as_caller(self._pool, caller) as conn:
+                    if self._quotas:
+                        await self._quotas.hold(conn, caller)
                     stopped = await self._make_way(conn, target, arguments, strategy)
+                    if self._quotas:
+                        await self._quotas.admit_within(conn, caller)
                     row = await _one(conn, "enqueue", arguments)
         except psycopg.DataError as error:
             raise unstorable(error, "the request") from error
+        except psycopg.DatabaseError as error:
+            if self._quotas and (refused := self._quotas.refused(error)):
+                raise refused from None
+            raise
         if row is None:
             raise NotFound(f"thread {target.thread_id} does not exist")
         return Accepted(_run(row), stopped)
@@ -137,6 +150,8 @@ class Runs:
         async with connection(self._pool) as conn:
             async with conn.pipeline():
                 await act_for(conn, caller)
+                if self._quotas:
+                    await self._quotas.admit_within(conn, caller)
                 answers = [await conn.execute(SQL[name], arguments, prepare=True) for name in names]
             return await answers[-1].fetchone()
 

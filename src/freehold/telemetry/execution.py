@@ -90,6 +90,11 @@ class Observation:
         self._spans = GraphSpans(there, self._span)
         return [self._meter, self._spans]
 
+    @property
+    def tokens(self) -> int:
+        """What its models read and wrote, as far as they said so."""
+        return self._meter.tokens if self._meter else 0
+
     def graph_is(self, graph_id: str) -> None:
         """The run's graph, where it is known before it is opened, or without."""
         self._graph = graph_id

@@ -27,6 +27,8 @@ class Meter(BaseCallbackHandler):
         self._error_type = error_type
         self._model_calls: dict[UUID, model_calls.ModelCall] = {}
         self._tool_calls: dict[UUID, ToolCall] = {}
+        #: Read and written by the models of this run so far, as far as they said so.
+        self.tokens = 0
 
     @property
     def ignore_chain(self) -> bool:
@@ -48,7 +50,9 @@ class Meter(BaseCallbackHandler):
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **more: Any) -> None:
         if call := self._model_calls.pop(run_id, None):
-            call.tokens(*usage(response))
+            read, written = usage(response)
+            self.tokens += read + written
+            call.tokens(read, written)
             call.end()
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:

@@ -104,6 +104,21 @@ CHECKPOINT_BYTES = Gauge(
     "freehold_checkpoint_bytes", "Bytes of the checkpoint tables, indexes and TOAST included.", multiprocess_mode="mostrecent"
 )
 
+AUDIT_LOST = Counter(
+    "freehold_audit_lost_total",
+    "Audit entries that were not stored; reason is full (the database was away too long), strangers (too many refusals without a "
+    "valid credential), failed or stopped.",
+    ["reason"],
+)
+QUOTA_UNCHECKED = Counter(
+    "freehold_quota_unchecked_total", "Runs let in without looking at runs per minute and tokens per day, because Valkey was away."
+)
+QUOTA_REFUSED = Counter(
+    "freehold_quota_refused_total",
+    "Runs refused; quota is runs_per_minute, concurrent_runs, stored_mb or tokens_per_day.",
+    ["quota"],
+)
+
 
 def declared() -> list[Counter | Gauge | Histogram]:
     """Every metric above, in order: what the reference page lists."""

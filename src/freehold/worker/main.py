@@ -23,6 +23,7 @@ from freehold.events.log import CANCEL, WAKE
 from freehold.storage.retention import Policy, Retention
 from freehold.storage.runs import TEMPORARY_AT_ONCE, Claimant
 from freehold.telemetry import logs
+from freehold.worker.accounting import Accounting
 from freehold.worker.execute import Needs, RunExecution
 from freehold.worker.lease import LeaseKeeper
 from freehold.worker.retention import prune_for_ever
@@ -63,6 +64,7 @@ class Worker:
         drain_seconds: float,
         retention: Sequence[Policy] = (),
         sweep_minutes: float | None = None,
+        accounting: Accounting | None = None,
     ) -> None:
         self._needs = needs
         self._database_url = database_url
@@ -73,6 +75,7 @@ class Worker:
         self._drain_seconds = drain_seconds
         self._retention = retention
         self._sweep_minutes = sweep_minutes
+        self._accounting = accounting
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._executions: dict[asyncio.Task[None], RunExecution] = {}
@@ -95,6 +98,8 @@ class Worker:
                 asyncio.create_task(prune_for_ever(Retention(self._needs.pool), self._retention), name="retention"),
                 asyncio.create_task(sweep_for_ever(self._needs.stores, self._sweep_minutes), name="store-sweep"),
             ]
+            if self._accounting:
+                helpers.append(asyncio.create_task(self._accounting.run(), name="accounting"))
             log.info("worker %s is ready", self.name, extra={"action": "worker_ready"})
             try:
                 await self._claim_for_ever(leases)
@@ -172,6 +177,8 @@ class Worker:
         finally:
             leases.drop(execution.run)
             slot.leave()
+            if self._accounting:
+                await self._accounting.spent(execution.run, execution.observation.tokens)
 
     async def _drain(self) -> None:
         if not self._executions:

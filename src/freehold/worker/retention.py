@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 
 from freehold.config.settings import RetentionSection
 from freehold.core.age import parse_age
@@ -27,6 +28,11 @@ def policies(asked: RetentionSection) -> Sequence[Policy]:
     checkpoints = [Policy(parse_age(asked.checkpoints))] if asked.checkpoints else []
     threads = [Policy(parse_age(asked.threads), whole_threads=True)] if asked.threads else []
     return [*checkpoints, *threads]
+
+
+def audit_age(asked: RetentionSection) -> timedelta | None:
+    """How old audit entries may become."""
+    return parse_age(asked.audit) if asked.audit else None
 
 
 async def prune_for_ever(retention: Retention, policies: Sequence[Policy]) -> None:

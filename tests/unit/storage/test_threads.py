@@ -14,7 +14,6 @@ from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, InvalidRequest, NotFound
 from freehold.core.ids import assistant_id
 from freehold.core.run import RunRequest
-from freehold.storage.api_keys import ApiKeys, generate
 from freehold.storage.assistants import AssistantFilter, Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
@@ -75,19 +74,6 @@ async def test_every_graph_has_one_system_assistant_that_everybody_may_use(pool:
     found, total = await assistants.search(ANNA, AssistantFilter(), loaded=["agent"])
     assert ([item.graph_id for item in found], total) == (["agent"], 1)
     assert await assistants.search(ANNA, AssistantFilter(name="%"), loaded=["agent"]) == ([], 0)
-
-
-async def test_a_key_opens_its_owners_door_until_it_is_revoked(pool: Pool) -> None:
-    keys = ApiKeys(pool)
-    key = generate()
-    key_id = await keys.add(key, name="laptop", owner="anna", organisation="acme")
-    assert await keys.caller(key) == ANNA
-    assert await keys.caller(key + "x") is None
-    assert key not in repr(await keys.list())
-    await keys.revoke(key_id)
-    assert await keys.caller(key) is None
-    with pytest.raises(NotFound):
-        await keys.revoke(key_id)
 
 
 async def test_a_run_asked_for_while_a_thread_is_changed_by_hand_is_accepted_afterwards(pool: Pool) -> None:

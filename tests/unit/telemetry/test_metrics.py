@@ -40,6 +40,9 @@ FIXED = {
     "freehold_active_threads": (),
     "freehold_open_streams": (),
     "freehold_checkpoint_bytes": (),
+    "freehold_audit_lost_total": ("reason",),
+    "freehold_quota_unchecked_total": (),
+    "freehold_quota_refused_total": ("quota",),
 }
 
 
