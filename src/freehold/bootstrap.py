@@ -49,6 +49,7 @@ from freehold.storage.pool import Pool, create_pool
 from freehold.storage.quotas import Quotas, create_quotas
 from freehold.storage.runs import Runs
 from freehold.storage.store import Stores
+from freehold.storage.thread_search import ThreadSearch
 from freehold.storage.threads import Threads
 from freehold.storage.tool_calls import ToolCallLog
 from freehold.telemetry import logs, tracing
@@ -128,6 +129,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             runs=shared.runs,
             standing=Standing(shared.runs),
             threads=Threads(shared.pool),
+            thread_search=ThreadSearch(shared.pool),
             assistants=shared.assistants,
             api_keys=keys,
             tokens=await _tokens(settings, stack),

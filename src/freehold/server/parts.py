@@ -20,6 +20,7 @@ from freehold.storage.conversations import Conversations
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
 from freehold.storage.store import Stores
+from freehold.storage.thread_search import ThreadSearch
 from freehold.storage.threads import Threads
 
 if TYPE_CHECKING:  # loaded where tokens are taken
@@ -35,6 +36,7 @@ class ServerParts:
     runs: Runs
     standing: Standing
     threads: Threads
+    thread_search: ThreadSearch
     assistants: Assistants
     api_keys: ApiKeys
     #: None where no tokens are taken.

@@ -10,16 +10,17 @@ from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
-from psycopg import sql
+from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
-from freehold.core.errors import Conflict, InvalidRequest, NotFound
+from freehold.core.errors import Conflict, NotFound
 from freehold.core.ids import new_id
 from freehold.storage import queries
-from freehold.storage.checkpointer.upkeep import delete_threads_within
+from freehold.storage.checkpointer.stock import copy_stock_thread
+from freehold.storage.checkpointer.upkeep import copy_thread_within, delete_threads_within, prune_within
 from freehold.storage.pool import Pool, act_as_process, as_caller, rows_of, unstorable
 from freehold.storage.transaction import as_pool
 
@@ -27,8 +28,16 @@ SQL = queries.load("threads")
 
 ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
 
-#: Columns a client may sort by.
-SORT_COLUMNS = frozenset({"thread_id", "status", "created_at", "updated_at", "state_updated_at"})
+#: `delete` takes the thread with all it has, `keep_latest` all checkpoints but the newest.
+Strategy = Literal["delete", "keep_latest"]
+
+
+@dataclass(frozen=True)
+class TimeToLive:
+    """Minutes until a thread is swept, and how."""
+
+    minutes: float
+    strategy: Strategy = "delete"
 
 
 @dataclass(frozen=True)
@@ -51,23 +60,13 @@ class Thread:
     state_updated_at: datetime
     #: What `status` is once no run is active.
     status_at_rest: ThreadStatus
+    #: Minutes from when it was asked for until the thread is swept, how, and when that is; None: it stays.
+    ttl_minutes: float | None = None
+    ttl_strategy: Strategy | None = None
+    expires_at: datetime | None = None
 
 
 _FIELDS = tuple(field.name for field in fields(Thread))
-
-
-@dataclass(frozen=True)
-class ThreadFilter:
-    """What to search for; None does not restrict."""
-
-    metadata: dict[str, Any] | None = None
-    values: dict[str, Any] | None = None
-    status: ThreadStatus | None = None
-    ids: list[UUID] | None = None
-    sort_by: str = "created_at"
-    sort_order: Literal["asc", "desc"] = "desc"
-    limit: int = 10
-    offset: int = 0
 
 
 class Threads:
@@ -83,33 +82,45 @@ class Threads:
         thread_id: UUID | None = None,
         metadata: dict[str, Any] | None = None,
         if_exists: Literal["raise", "do_nothing"] = "raise",
+        ttl: TimeToLive | None = None,
     ) -> Thread:
         """Raises Conflict where the id is taken (by anybody) and `if_exists` does not allow it."""
-        arguments = {"thread_id": thread_id or new_id(), "metadata": Jsonb(metadata or {}), **caller.arguments()}
-        try:
-            async with as_caller(self._pool, caller) as conn:
-                row = await (await conn.execute(SQL["create"], arguments)).fetchone()
-                if row is None and if_exists == "do_nothing":
-                    row = await (await conn.execute(SQL["get"], arguments)).fetchone()
-        except psycopg.DataError as error:
-            raise unstorable(error, "metadata") from error
-        if row is None:
-            raise Conflict(f"Thread with ID {thread_id} already exists", hint='choose another id, or pass if_exists="do_nothing"')
-        return _thread(row)
+        async with as_caller(self._pool, caller) as conn:
+            return (await _create(conn, caller, thread_id, metadata, if_exists, ttl))[0]
+
+    @asynccontextmanager
+    async def making(
+        self,
+        caller: Caller,
+        *,
+        thread_id: UUID | None,
+        metadata: dict[str, Any] | None,
+        if_exists: Literal["raise", "do_nothing"],
+        ttl: TimeToLive | None,
+    ) -> AsyncIterator[HeldThread]:
+        """The same for a thread that begins with a state: it is there once the context has closed, with what was stored within."""
+        async with as_caller(self._pool, caller) as conn:
+            thread, is_new = await _create(conn, caller, thread_id, metadata, if_exists, ttl)
+            await act_as_process(conn)
+            yield HeldThread(thread, as_pool(conn), is_new=is_new)
 
     async def get(self, caller: Caller, thread_id: UUID) -> Thread:
         """Raises NotFound where the caller has no such thread."""
         rows = await rows_of(self._pool, caller, SQL["get"], {"thread_id": thread_id})
         if not rows:
             raise NotFound(f"Thread with ID {thread_id} not found")
-        return _thread(rows[0])
+        return thread_of(rows[0])
 
-    async def patch(self, caller: Caller, thread_id: UUID, metadata: dict[str, Any]) -> Thread:
-        """Merge metadata. Raises NotFound."""
-        rows = await rows_of(self._pool, caller, SQL["patch"], {"thread_id": thread_id, "metadata": Jsonb(metadata)})
+    async def patch(self, caller: Caller, thread_id: UUID, metadata: dict[str, Any], ttl: TimeToLive | None = None) -> Thread:
+        """Merge metadata; with `ttl`, let it live so long from now. Raises NotFound."""
+        arguments = {"thread_id": thread_id, "metadata": Jsonb(metadata), **_lifetime(ttl)}
+        try:
+            rows = await rows_of(self._pool, caller, SQL["patch"], arguments)
+        except psycopg.DataError as error:
+            raise unstorable(error, "metadata") from error
         if not rows:
             raise NotFound(f"Thread with ID {thread_id} not found")
-        return _thread(rows[0])
+        return thread_of(rows[0])
 
     async def delete(self, caller: Caller, thread_id: UUID) -> None:
         """Remove a thread with its runs and checkpoints; a run in progress loses its claim and stops. Raises NotFound."""
@@ -120,30 +131,43 @@ class Threads:
             await act_as_process(conn)
             await delete_threads_within(conn, [str(thread_id)])
 
-    async def search(self, caller: Caller, wanted: ThreadFilter) -> tuple[list[Thread], int]:
-        """One page of threads and the number of all that match (0 where the page lies behind the end).
+    async def prune(self, caller: Caller, thread_ids: list[UUID], strategy: Strategy) -> int:
+        """Remove threads, or all of their checkpoints but the newest; those with a run, and those of others, are passed over.
 
-        Raises:
-            InvalidRequest: `sort_by` is not a column clients may sort by.
+        Returns:
+            How many threads were pruned.
         """
-        if wanted.sort_by not in SORT_COLUMNS:
-            raise InvalidRequest(f"sort_by: expected one of {', '.join(sorted(SORT_COLUMNS))}, got {wanted.sort_by!r}")
-        statement = sql.SQL(SQL["search"]).format(
-            sort_by=sql.Identifier(wanted.sort_by), sort_order=sql.SQL("ASC" if wanted.sort_order == "asc" else "DESC")
-        )
-        arguments = {
-            **caller.arguments(),
-            "metadata": Jsonb(wanted.metadata) if wanted.metadata else None,
-            "values": Jsonb(wanted.values) if wanted.values else None,
-            "status": wanted.status,
-            "ids": wanted.ids,
-            "limit": wanted.limit,
-            "offset": wanted.offset,
-        }
         async with as_caller(self._pool, caller) as conn:
-            rows = await (await conn.execute(statement, arguments)).fetchall()
-        total = rows[0]["total"] if rows else 0
-        return [_thread(row) for row in rows], total
+            arguments = {"threads": thread_ids, **caller.arguments()}
+            held = [row["thread_id"] for row in await (await conn.execute(SQL["hold_resting"], arguments)).fetchall()]
+            # In a statement of its own: it sees runs that were accepted in the moment before the lock was taken.
+            rows = await (await conn.execute(SQL["active_of"], {"threads": held})).fetchall()
+            resting = [thread_id for thread_id in held if thread_id not in {row["thread_id"] for row in rows}]
+            if not resting:
+                return 0
+            if strategy == "delete":
+                await conn.execute(SQL["delete_several"], {"threads": resting, **caller.arguments()})
+            await act_as_process(conn)
+            names = [str(thread_id) for thread_id in resting]
+            if strategy == "delete":
+                await delete_threads_within(conn, names)
+            else:
+                await prune_within(conn, names, before=None)
+            return len(resting)
+
+    async def copy(self, caller: Caller, thread_id: UUID) -> Thread:
+        """A new thread of the caller's with all that another has but its runs. Raises NotFound."""
+        arguments = {"thread_id": thread_id, "copy_id": new_id(), **caller.arguments()}
+        async with as_caller(self._pool, caller) as conn:
+            # Held: pruning and rolling back wait, and what a run adds meanwhile is found after what refers to it.
+            if await (await conn.execute(SQL["hold"], arguments)).fetchone() is None:
+                raise NotFound(f"Thread with ID {thread_id} not found")
+            row = await (await conn.execute(SQL["copy"], arguments)).fetchone()
+            assert row is not None
+            await act_as_process(conn)
+            await copy_thread_within(conn, str(thread_id), str(row["thread_id"]))
+            await copy_stock_thread(conn, str(thread_id), str(row["thread_id"]))
+            return thread_of(row)
 
     @asynccontextmanager
     async def hold(self, caller: Caller, thread_id: UUID) -> AsyncIterator[HeldThread]:
@@ -160,7 +184,7 @@ class Threads:
             row = await (await conn.execute(SQL["hold"], {"thread_id": thread_id, **caller.arguments()})).fetchone()
             if row is None:
                 raise NotFound(f"Thread with ID {thread_id} not found")
-            thread = _thread(row)
+            thread = thread_of(row)
             if thread.status == "busy":
                 raise Conflict(f"thread {thread_id} is busy with a run", hint="wait for the run or cancel it, then update the state")
             await act_as_process(conn)
@@ -174,6 +198,8 @@ class HeldThread:
     thread: Thread
     #: For a checkpointer: what it stores becomes visible with everything else.
     pool: Pool
+    #: It was made in this transaction.
+    is_new: bool = False
 
     async def set_state(self, *, values: bytes, interrupts: dict[str, Any], paused: bool) -> None:
         """Record what a state update by hand left; `values` is JSON."""
@@ -187,5 +213,32 @@ class HeldThread:
             await conn.execute(SQL["set_state"], arguments)
 
 
-def _thread(row: DictRow) -> Thread:
+async def _create(
+    conn: AsyncConnection[DictRow],
+    caller: Caller,
+    thread_id: UUID | None,
+    metadata: dict[str, Any] | None,
+    if_exists: Literal["raise", "do_nothing"],
+    ttl: TimeToLive | None,
+) -> tuple[Thread, bool]:
+    """A thread, and whether it is new."""
+    arguments = {"thread_id": thread_id or new_id(), "metadata": Jsonb(metadata or {}), **_lifetime(ttl), **caller.arguments()}
+    try:
+        row = await (await conn.execute(SQL["create"], arguments)).fetchone()
+        is_new = row is not None
+        if row is None and if_exists == "do_nothing":
+            row = await (await conn.execute(SQL["get"], arguments)).fetchone()
+    except psycopg.DataError as error:
+        raise unstorable(error, "metadata") from error
+    if row is None:
+        raise Conflict(f"Thread with ID {thread_id} already exists", hint='choose another id, or pass if_exists="do_nothing"')
+    return thread_of(row), is_new
+
+
+def _lifetime(ttl: TimeToLive | None) -> dict[str, Any]:
+    return {"ttl_minutes": ttl.minutes if ttl else None, "ttl_strategy": ttl.strategy if ttl else None}
+
+
+def thread_of(row: DictRow) -> Thread:
+    """A row of the threads table as a value."""
     return Thread(**{name: row[name] for name in _FIELDS})

@@ -18,7 +18,8 @@ from freehold.storage.assistants import AssistantFilter, Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
-from freehold.storage.threads import ThreadFilter, Threads
+from freehold.storage.thread_search import Found, ThreadFilter, ThreadSearch
+from freehold.storage.threads import Threads
 
 ANNA, BOB = Caller("acme", "anna"), Caller("acme", "bob")
 
@@ -42,17 +43,18 @@ async def test_search_filters_sorts_pages_and_counts(pool: Pool) -> None:
     threads = Threads(pool)
     made = [await threads.create(ANNA, metadata={"kind": "a" if number % 2 else "b", "n": number}) for number in range(5)]
     await threads.create(BOB, metadata={"kind": "a"})
-    found, total = await threads.search(ANNA, ThreadFilter(metadata={"kind": "b"}, sort_order="asc", limit=2))
-    assert ([thread.metadata["n"] for thread in found], total) == ([0, 2], 3)
-    found, _ = await threads.search(ANNA, ThreadFilter(ids=[made[3].thread_id]))
-    assert [thread.metadata["n"] for thread in found] == [3]
-    assert await threads.search(ANNA, ThreadFilter(status="busy")) == ([], 0)
+    search = ThreadSearch(pool)
+    found = await search.page(ANNA, ThreadFilter(metadata={"kind": "b"}, sort_order="asc", limit=2))
+    assert ([thread.metadata["n"] for thread in found.threads], found.total) == ([0, 2], 3)
+    found = await search.page(ANNA, ThreadFilter(ids=[made[3].thread_id]))
+    assert [thread.metadata["n"] for thread in found.threads] == [3]
+    assert await search.page(ANNA, ThreadFilter(status="busy")) == Found([], 0, [])
 
 
 @pytest.mark.parametrize("column", ["metadata", "created_at; DROP TABLE threads", '"', ""])
 async def test_sorting_by_anything_but_a_listed_column_is_refused(pool: Pool, column: str) -> None:
     with pytest.raises(InvalidRequest, match="sort_by"):
-        await Threads(pool).search(ANNA, ThreadFilter(sort_by=column))
+        await ThreadSearch(pool).page(ANNA, ThreadFilter(sort_by=column))
 
 
 async def test_metadata_merges_and_deleting_is_final(pool: Pool) -> None:

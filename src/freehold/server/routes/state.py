@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
-from freehold.core.errors import InvalidRequest, NotFound, NotSupported
+from freehold.core.errors import InvalidRequest, NotFound
 from freehold.server.auth import ThreadChanger, ThreadReader
 from freehold.server.graph_state import graph_id_of, opened, thread_config
 from freehold.server.json_body import JsonRoute
@@ -34,15 +34,13 @@ async def get(
     select: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     """The state as it is now."""
-    if select:
-        raise NotSupported('"select" is not supported by this version', hint="take the parts out of the whole state")
-    return await _read(parts, caller, thread_id, None, subgraphs=subgraphs)
+    return await _read(parts, caller, thread_id, None, subgraphs=subgraphs, select=wire.state_fields(select or []))
 
 
 @router.post("/state/checkpoint", response_model=wire.StateShown)
 async def get_at(thread_id: UUID, body: wire.StateAtCheckpoint, caller: ThreadReader, parts: Parts) -> Response:
     """The state at a checkpoint, in a subgraph too."""
-    return await _read(parts, caller, thread_id, body.checkpoint.plain(), subgraphs=body.subgraphs)
+    return await _read(parts, caller, thread_id, body.checkpoint.plain(), subgraphs=body.subgraphs, select=body.select)
 
 
 @router.get("/state/{checkpoint_id}", response_model=wire.StateShown)
@@ -52,9 +50,11 @@ async def get_at_id(
     caller: ThreadReader,
     parts: Parts,
     subgraphs: bool = False,
+    select: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     """The state at a checkpoint of the whole graph."""
-    return await _read(parts, caller, thread_id, {"checkpoint_id": checkpoint_id}, subgraphs=subgraphs)
+    asked = wire.state_fields(select or [])
+    return await _read(parts, caller, thread_id, {"checkpoint_id": checkpoint_id}, subgraphs=subgraphs, select=asked)
 
 
 @router.post("/state", response_model=wire.StateUpdated)
@@ -84,9 +84,10 @@ async def history(
     parts: Parts,
     limit: wire.Limit = 10,
     before: wire.CheckpointId | None = None,
+    select: Annotated[list[str] | None, Query()] = None,
 ) -> Response:
     """States of a thread, newest first."""
-    return await _history(parts, caller, thread_id, wire.HistoryQuery(limit=limit, before=before))
+    return await _history(parts, caller, thread_id, wire.HistoryQuery(limit=limit, before=before, select=wire.state_fields(select or [])))
 
 
 @router.post("/history", response_model=list[wire.StateShown])
@@ -95,16 +96,18 @@ async def search_history(thread_id: UUID, body: wire.HistoryQuery, caller: Threa
     return await _history(parts, caller, thread_id, body)
 
 
-async def _read(parts: ServerParts, caller: Caller, thread_id: UUID, checkpoint: JsonObject | None, *, subgraphs: bool) -> Response:
+async def _read(
+    parts: ServerParts, caller: Caller, thread_id: UUID, checkpoint: JsonObject | None, *, subgraphs: bool, select: list[str] | None
+) -> Response:
     thread = await parts.threads.get(caller, thread_id)
     graph_id = graph_id_of(thread)
     if graph_id is None:
-        return reply(wire.blank_state(thread))
+        return reply(wire.selected(wire.blank_state(thread), select))
     async with opened(parts, thread, graph_id, "threads.read") as graph:
         snapshot = await graph.aget_state(thread_config(thread, checkpoint), subgraphs=subgraphs)
     if checkpoint and checkpoint.get("checkpoint_id") and snapshot.created_at is None:
         raise NotFound(f"thread {thread_id} has no checkpoint {str(checkpoint['checkpoint_id'])[:100]}")
-    return reply(wire.state(snapshot))
+    return reply(wire.selected(wire.state(snapshot), select))
 
 
 async def _history(parts: ServerParts, caller: Caller, thread_id: UUID, query: wire.HistoryQuery) -> Response:
@@ -116,7 +119,7 @@ async def _history(parts: ServerParts, caller: Caller, thread_id: UUID, query: w
     before = _before(thread, query.before_config())
     async with opened(parts, thread, graph_id, "threads.read") as graph:
         found = graph.aget_state_history(config, filter=query.metadata, before=before, limit=query.limit)
-        return reply([wire.state(snapshot) async for snapshot in found])
+        return reply([wire.selected(wire.state(snapshot), query.select) async for snapshot in found])
 
 
 def _before(thread: Thread, asked: JsonObject | None) -> RunnableConfig | None:

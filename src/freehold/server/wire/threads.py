@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import PregelTask, StateSnapshot
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
+from freehold.core.errors import InvalidRequest
+from freehold.core.extract import parse_paths
 from freehold.server.wire.body import Body, JsonObject, only
-from freehold.storage.threads import Thread, ThreadFilter, ThreadStatus
+from freehold.storage.thread_search import ThreadFilter
+from freehold.storage.thread_size import ThreadSize
+from freehold.storage.threads import Strategy, Thread, ThreadStatus, TimeToLive
 
 #: Rows one page may hold.
 MAX_LIMIT = 1000
@@ -22,30 +27,43 @@ Offset = Annotated[int, Field(ge=0, le=2**31)]
 #: An id of a checkpoint, a UUID as LangGraph makes them; other savers' ids pass too.
 CheckpointId = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,100}$")]
 
-_NO_TTL = "threads stay until they are deleted"
+#: Fields of a thread that a search may be asked for.
+ThreadField = Literal[
+    "thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "config", "context", "status", "values", "interrupts",
+    "error", "ttl",
+]  # fmt: skip
+
+#: Ids one request may name.
+MAX_IDS = 10_000
+Ids = Annotated[list[UUID], Field(max_length=MAX_IDS)]
 
 
-class ThreadCreate(Body):
-    """A new thread."""
+class Lifetime(Body):
+    """How long a thread lives."""
 
-    refused: ClassVar[Mapping[str, str]] = {"ttl": _NO_TTL, "supersteps": "create the thread, then POST its state for each step"}
+    ttl: Annotated[float, Field(gt=0, le=5_256_000)]
+    """Minutes from now."""
+    strategy: Strategy = "delete"
+    """`delete`: the thread goes with all it has; `keep_latest`: every so many minutes its older checkpoints go."""
 
-    thread_id: UUID | None = None
-    metadata: JsonObject = Field(default_factory=dict)
-    graph_id: str | None = None
-    """Graph the thread is for; lets its state be read and written before the first run."""
-    if_exists: Literal["raise", "do_nothing"] = "raise"
+    def plain(self) -> TimeToLive:
+        return TimeToLive(self.ttl, self.strategy)
 
-    def all_metadata(self) -> JsonObject:
-        return {**self.metadata, "graph_id": self.graph_id} if self.graph_id else self.metadata
+
+def _minutes(given: Any) -> Any:
+    return {"ttl": given} if isinstance(given, int | float) and not isinstance(given, bool) else given
+
+
+#: A number of minutes, or `{"ttl": minutes, "strategy": …}`.
+LifetimeGiven = Annotated[Lifetime, BeforeValidator(_minutes)]
 
 
 class ThreadPatch(Body):
     """Metadata to merge."""
 
-    refused: ClassVar[Mapping[str, str]] = {"ttl": _NO_TTL}
-
     metadata: JsonObject = Field(default_factory=dict)
+    ttl: LifetimeGiven | None = None
+    """Minutes from now until the thread is swept, or these with a strategy."""
 
 
 class ThreadCount(Body):
@@ -62,14 +80,14 @@ class ThreadCount(Body):
 class ThreadSearch(ThreadCount):
     """Which threads to show."""
 
-    refused: ClassVar[Mapping[str, str]] = {"extract": 'select "values" and take the parts out of it'}
-
-    ids: list[UUID] | None = None
+    ids: Ids | None = None
     limit: Limit = 10
     offset: Offset = 0
     sort_by: str = "created_at"
     sort_order: Literal["asc", "desc"] = "desc"
-    select: list[str] | None = None
+    select: list[ThreadField] | None = None
+    extract: dict[str, str] = Field(default_factory=dict)
+    """Name -> path, e.g. `{"last": "values.messages[-1].content"}`: shown as `extracted`."""
 
     @field_validator("sort_order", mode="before")
     @classmethod
@@ -86,7 +104,22 @@ class ThreadSearch(ThreadCount):
             sort_order=self.sort_order,
             limit=self.limit,
             offset=self.offset,
+            extract=parse_paths(self.extract),
+            with_values=not self.select or "values" in self.select,
         )
+
+
+class ThreadPrune(Body):
+    """Which threads to prune, and how."""
+
+    thread_ids: Ids
+    strategy: Strategy = "delete"
+
+
+class Pruned(BaseModel):
+    """How many threads were pruned: those that exist, are the caller's and have no run."""
+
+    pruned_count: int
 
 
 class ThreadShown(BaseModel):
@@ -102,6 +135,46 @@ class ThreadShown(BaseModel):
     values: Any
     interrupts: dict[str, list[JsonObject]]
     error: JsonObject | None
+    ttl: JsonObject | None = None
+    """`{"strategy", "ttl_minutes", "expires_at"}`; only where it was asked for and the thread has one."""
+    extracted: JsonObject | None = None
+    """What a search was asked to extract."""
+
+
+class StorageShown(BaseModel):
+    """Bytes a thread takes in the checkpoint tables, as stored."""
+
+    thread_id: UUID
+    total_bytes: int
+    checkpoints: JsonObject
+    channel_values: JsonObject
+    pending_writes: JsonObject
+
+
+def storage(thread_id: UUID, size: ThreadSize) -> JsonObject:
+    """Sizes as `StorageShown`."""
+    return {
+        "thread_id": thread_id,
+        "total_bytes": size.checkpoints.bytes + size.values.bytes + size.writes.bytes,
+        "checkpoints": asdict(size.checkpoints),
+        "channel_values": {**asdict(size.values), "by_channel": {name: asdict(channel) for name, channel in size.channels.items()}},
+        "pending_writes": asdict(size.writes),
+    }
+
+
+def lifetime(thread: Thread) -> JsonObject:
+    """`{"ttl": …}` for a thread that has one."""
+    if thread.ttl_minutes is None:
+        return {}
+    return {"ttl": {"strategy": thread.ttl_strategy, "ttl_minutes": thread.ttl_minutes, "expires_at": thread.expires_at}}
+
+
+def found(thread: Thread, extracted: JsonObject | None, body: ThreadSearch) -> JsonObject:
+    """A thread as a search shows it."""
+    row = shown(thread, list(body.select) if body.select else None)
+    if body.select and "ttl" in body.select:
+        row |= lifetime(thread)
+    return {**row, "extracted": extracted} if body.extract else row
 
 
 def shown(thread: Thread, select: list[str] | None = None) -> JsonObject:
@@ -119,6 +192,37 @@ def shown(thread: Thread, select: list[str] | None = None) -> JsonObject:
         "error": thread.error,
     }
     return only(select, everything)
+
+
+#: Fields of a state that may be asked for, and `values.<key>` for one key of it.
+_STATE_FIELDS = ("values", "next", "tasks", "checkpoint", "metadata", "created_at", "parent_checkpoint", "interrupts")
+
+
+def state_fields(given: Any) -> list[str]:
+    """`["next", "values.messages"]`, as a list or with commas between. Raises InvalidRequest."""
+    asked = [given] if isinstance(given, str) else given
+    if not isinstance(asked, list) or not all(isinstance(field, str) for field in asked):
+        raise InvalidRequest("select: expected a list of fields")
+    names = [name.strip() for field in asked for name in field.split(",") if name.strip()]
+    for name in names:
+        if name not in _STATE_FIELDS and not name.startswith("values."):
+            raise InvalidRequest(f"select: a state has no {name[:60]!r}", hint=f"one of {', '.join(_STATE_FIELDS)}, or values.<key>")
+    return names
+
+
+StateFields = Annotated[list[str], BeforeValidator(state_fields)]
+
+
+def selected(shown: JsonObject, select: list[str] | None) -> JsonObject:
+    """The fields of a state a client asked for, or all; of the values, only the keys it named."""
+    if not select:
+        return shown
+    part = {name: value for name, value in shown.items() if name in select}
+    keys = {name.removeprefix("values.") for name in select if name.startswith("values.")}
+    if keys and "values" not in select:
+        values = shown["values"] if isinstance(shown["values"], dict) else {}
+        part["values"] = {key: value for key, value in values.items() if key in keys}
+    return part
 
 
 class CheckpointGiven(Body):
@@ -156,22 +260,21 @@ class StateUpdate(Body):
 class StateAtCheckpoint(Body):
     """Which checkpoint to read."""
 
-    refused: ClassVar[Mapping[str, str]] = {"select": "take the parts out of the whole state"}
-
     checkpoint: CheckpointGiven
     subgraphs: bool = False
+    select: StateFields | None = None
 
 
 class HistoryQuery(Body):
     """Which states to list, newest first."""
-
-    refused: ClassVar[Mapping[str, str]] = {"select": "take the parts out of the whole states"}
 
     limit: Limit = 1
     before: CheckpointId | ConfigGiven | None = None
     """A checkpoint id, a checkpoint, or a config with one; states older than it."""
     metadata: JsonObject | None = None
     checkpoint: CheckpointGiven | None = None
+    select: StateFields | None = None
+    """Fields to show; `values.<key>` shows one key of the state."""
 
     def before_config(self) -> JsonObject | None:
         if self.before is None:
@@ -236,8 +339,12 @@ def checkpoint(config: RunnableConfig | Mapping[str, Any]) -> JsonObject:
 
 
 def interrupts(found: Sequence[Any]) -> list[JsonObject]:
-    """`Interrupt` values as clients know them."""
-    return [{"value": interrupt.value, "id": interrupt.id} for interrupt in found]
+    """`Interrupt` values as clients know them, with the schema of the answers they take where the graph declared one."""
+    return [
+        {"value": interrupt.value, "id": interrupt.id, **({"response_schema": schema} if isinstance(schema, dict) else {})}
+        for interrupt in found
+        for schema in [getattr(interrupt, "response_schema", None)]
+    ]
 
 
 def interrupts_by_task(snapshot: StateSnapshot) -> JsonObject:

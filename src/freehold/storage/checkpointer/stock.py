@@ -58,12 +58,7 @@ class StockThreads:
         """Copy a thread within the stock tables."""
         for schema in await self._schemas():
             async with self._pool.connection() as conn, conn.transaction():
-                for table in _TABLES:
-                    statement = sql.SQL(
-                        "INSERT INTO {name} SELECT (jsonb_populate_record(t, jsonb_build_object('thread_id', %s::text))).*"
-                        " FROM {name} t WHERE thread_id = %s ON CONFLICT DO NOTHING"
-                    ).format(name=sql.Identifier(schema, table))
-                    await conn.execute(statement, (target, source))
+                await _copy(conn, schema, source, target)
 
     def _reader(self, schema: str) -> AsyncPostgresSaver:
         return _Reader(self._pool, self._serde, schema)
@@ -90,6 +85,21 @@ async def delete_stock_threads(conn: AsyncConnection[DictRow], thread_ids: Seque
             statement = sql.SQL("DELETE FROM {} WHERE thread_id = ANY(%s)").format(sql.Identifier(schema, table))
             _count(counts, table, await conn.execute(statement, (list(thread_ids),)))
     return counts
+
+
+async def copy_stock_thread(conn: AsyncConnection[DictRow], source: str, target: str) -> None:
+    """Copy a thread within the stock tables, in a transaction of the caller's."""
+    for schema in await find_stock_schemas(conn):
+        await _copy(conn, schema, source, target)
+
+
+async def _copy(conn: AsyncConnection[DictRow], schema: str, source: str, target: str) -> None:
+    for table in _TABLES:
+        statement = sql.SQL(
+            "INSERT INTO {name} SELECT (jsonb_populate_record(t, jsonb_build_object('thread_id', %s::text))).*"
+            " FROM {name} t WHERE thread_id = %s ON CONFLICT DO NOTHING"
+        ).format(name=sql.Identifier(schema, table))
+        await conn.execute(statement, (target, source))
 
 
 async def delete_stock_history(

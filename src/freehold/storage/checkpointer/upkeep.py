@@ -150,19 +150,24 @@ async def copy_thread(pool: Pool, source: str, target: str) -> None:
     async with pool.connection() as conn, conn.transaction():
         # All of it as it was at one moment: pruning between two statements would take what the first one's rows refer to.
         await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        await copy_thread_within(conn, source, target)
+
+
+async def copy_thread_within(conn: Connection, source: str, target: str) -> None:
+    """The same in a transaction of the caller's, who sees to it that nothing of the thread is removed meanwhile."""
+    await conn.execute(
+        "INSERT INTO freehold.thread_checkpoints"
+        " SELECT %(target)s, checkpoint_ns, checkpoint_id, parent_id, state,"
+        " CASE WHEN metadata->>'thread_id' = %(source)s THEN jsonb_set(metadata, '{thread_id}', to_jsonb(%(target)s::text))"
+        " ELSE metadata END, messages, blobs FROM freehold.thread_checkpoints WHERE thread_id = %(source)s",
+        {"source": source, "target": target},
+    )
+    for table, columns in _COLUMNS.items():
         await conn.execute(
-            "INSERT INTO freehold.thread_checkpoints"
-            " SELECT %(target)s, checkpoint_ns, checkpoint_id, parent_id, state,"
-            " CASE WHEN metadata->>'thread_id' = %(source)s THEN jsonb_set(metadata, '{thread_id}', to_jsonb(%(target)s::text))"
-            " ELSE metadata END, messages, blobs FROM freehold.thread_checkpoints WHERE thread_id = %(source)s",
-            {"source": source, "target": target},
+            f"INSERT INTO freehold.{table} (thread_id, {columns})"  # noqa: S608 - constant names
+            f" SELECT %s, {columns} FROM freehold.{table} WHERE thread_id = %s".encode(),
+            (target, source),
         )
-        for table, columns in _COLUMNS.items():
-            await conn.execute(
-                f"INSERT INTO freehold.{table} (thread_id, {columns})"  # noqa: S608 - constant names
-                f" SELECT %s, {columns} FROM freehold.{table} WHERE thread_id = %s".encode(),
-                (target, source),
-            )
 
 
 async def keep_latest(pool: Pool, thread_id: str) -> None:

@@ -1,6 +1,7 @@
 -- create: a thread of the caller; nothing where the id is taken
-INSERT INTO freehold.threads (thread_id, organisation, owner, metadata)
-VALUES (%(thread_id)s, %(organisation)s, %(owner)s, %(metadata)s)
+INSERT INTO freehold.threads (thread_id, organisation, owner, metadata, ttl_minutes, ttl_strategy, expires_at)
+VALUES (%(thread_id)s, %(organisation)s, %(owner)s, %(metadata)s, %(ttl_minutes)s, %(ttl_strategy)s,
+        now() + make_interval(secs => %(ttl_minutes)s::float8 * 60))
 ON CONFLICT (thread_id) DO NOTHING
 RETURNING *
 
@@ -11,8 +12,12 @@ SELECT * FROM freehold.threads WHERE thread_id = %(thread_id)s AND @owned
 SELECT * FROM freehold.threads WHERE thread_id = %(thread_id)s AND @owned
    FOR NO KEY UPDATE
 
--- patch: merge metadata
-UPDATE freehold.threads SET metadata = metadata || %(metadata)s, updated_at = now()
+-- patch: merge metadata; a new time to live counts from now
+UPDATE freehold.threads
+   SET metadata = metadata || %(metadata)s, updated_at = now(),
+       ttl_minutes = COALESCE(%(ttl_minutes)s::float8, ttl_minutes), ttl_strategy = COALESCE(%(ttl_strategy)s, ttl_strategy),
+       expires_at = CASE WHEN %(ttl_minutes)s::float8 IS NULL THEN expires_at
+                         ELSE now() + make_interval(secs => %(ttl_minutes)s::float8 * 60) END
  WHERE thread_id = %(thread_id)s AND @owned
 RETURNING *
 
@@ -20,16 +25,24 @@ RETURNING *
 DELETE FROM freehold.threads WHERE thread_id = %(thread_id)s AND @owned
 RETURNING thread_id
 
--- search: threads of the caller; the sort column is put in from an allow-list
-SELECT *, count(*) OVER () AS total FROM freehold.threads
- WHERE @owned
-   AND (NOT temporary OR status = 'busy')  -- what a stateless run left is on its way out
-   AND (%(metadata)s::jsonb IS NULL OR metadata @> %(metadata)s::jsonb)
-   AND (%(values)s::jsonb IS NULL OR "values" @> %(values)s::jsonb)
-   AND (%(status)s::text IS NULL OR status = %(status)s)
-   AND (%(ids)s::uuid[] IS NULL OR thread_id = ANY(%(ids)s::uuid[]))
- ORDER BY {sort_by} {sort_order}, thread_id
- LIMIT %(limit)s OFFSET %(offset)s
+-- hold_resting: lock those of these threads of the caller that nobody runs; no run is accepted on them until the transaction ends
+SELECT thread_id FROM freehold.threads WHERE thread_id = ANY(%(threads)s) AND status <> 'busy' AND @owned
+ ORDER BY thread_id
+   FOR UPDATE
+
+-- active_of: which of these threads have a run that has not ended; asked once they are locked
+SELECT DISTINCT thread_id FROM freehold.runs WHERE thread_id = ANY(%(threads)s) AND status IN ('pending', 'running')
+
+-- delete_several: threads of the caller with their runs; checkpoints are removed in the same transaction
+DELETE FROM freehold.threads WHERE thread_id = ANY(%(threads)s) AND @owned
+
+-- copy: a thread of the caller once more, as it is without its runs; checkpoints are copied in the same transaction
+INSERT INTO freehold.threads (thread_id, organisation, owner, status, status_at_rest, metadata, config, "values", interrupts, error,
+                              graph_before_runs, ttl_minutes, ttl_strategy, expires_at)
+SELECT %(copy_id)s, %(organisation)s, %(owner)s, status_at_rest, status_at_rest, metadata, config, "values", interrupts, error,
+       graph_before_runs, ttl_minutes, ttl_strategy, now() + make_interval(secs => ttl_minutes * 60)
+  FROM freehold.threads WHERE thread_id = %(thread_id)s AND @owned
+RETURNING *
 
 -- set_state: what a state update by hand left
 UPDATE freehold.threads
