@@ -62,6 +62,7 @@ COMMANDS: Mapping[str, Command] = {
     "models": Command("freehold.cli.models:app", "Models: list, show, pull, rm, where."),
     "init": Command("freehold.cli.init:init", "Make a new agent project."),
     "check": Command("freehold.cli.check:check", "Check an agent project and the configuration."),
+    "build": Command("freehold.cli.build:build", "Make an image definition or a bundle of wheels of a project."),
     "dev": Command("freehold.cli.dev:dev", "Serve an agent project with hot reload."),
     "serve": Command("freehold.cli.serve:serve", "Run the agent server in the foreground."),
     "worker": Command("freehold.cli.worker:worker", "Run a worker in the foreground."),
