@@ -166,7 +166,6 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         needs = Needs(
             pool=shared.pool,
             runs=shared.runs,
-            assistants=shared.assistants,
             events=shared.events,
             graphs=shared.graphs,
             stores=shared.stores,

@@ -26,7 +26,7 @@ async def test_info_tells_versions_and_what_is_supported(http: httpx.AsyncClient
         "crons": False,
         "langsmith": False,
         "langsmith_tracing_replicas": False,
-        "strict_resume": False,
+        "strict_resume": True,
     }
 
 

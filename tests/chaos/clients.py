@@ -22,6 +22,7 @@ from freehold.core.run import TERMINAL, Run
 from freehold.storage.runs import Target
 from tests.chaos.arena import AWAY, AgentServer, Arena
 from tests.chaos.scenario import ThreadPlan, Undisturbed
+from tests.support.events import read
 
 #: What a client of a server that is killed, stopped or cut off gets to see.
 BROKEN = (httpx.TransportError, TimeoutError)
@@ -130,7 +131,7 @@ class EngineClients:
 
     async def _read(self, run: Run, after: EventId) -> list[Event]:
         try:
-            return await asyncio.wait_for(self._arena.events.read(run.run_id, after, block_ms=500), 5)
+            return await asyncio.wait_for(read(self._arena.events, run.run_id, after, block_ms=500), 5)
         except (RedisError, TimeoutError):
             await asyncio.sleep(0.2)
             return []

@@ -20,6 +20,7 @@ from tests.chaos.harness import Seed
 from tests.chaos.network import Line
 from tests.chaos.scenario import ThreadPlan, request
 from tests.conftest import Database
+from tests.support.events import read
 from tests.support.servers import PostgresServer, ValkeyServer
 
 
@@ -58,7 +59,7 @@ def test_an_append_after_a_reset_goes_over_a_new_connection_on_the_loop_of_worke
                 line.reset()
                 for _ in range(seq % 4):  # so that the loop has heard of it, or has not
                     await asyncio.sleep(0)
-            stored = await log.read(run, START, block_ms=10)
+            stored = await read(log, run, START, block_ms=10)
             await client.aclose()
             return [event.id.seq for event in stored]
 

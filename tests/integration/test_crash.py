@@ -17,6 +17,7 @@ import pytest
 from langchain_core.runnables import RunnableConfig
 from redis.exceptions import RedisError
 from tests.conftest import Database, make_database
+from tests.support.events import read
 from tests.support.servers import PostgresServer, ValkeyServer
 
 from freehold.core.caller import LOCAL
@@ -100,7 +101,7 @@ class Stack:
         async with asyncio.timeout(120):
             while not seen or seen[-1].name != END:
                 try:
-                    seen += await self.events.read(run.run_id, seen[-1].id if seen else START, block_ms=500)
+                    seen += await read(self.events, run.run_id, seen[-1].id if seen else START, block_ms=500)
                 except RedisError:
                     await asyncio.sleep(0.1)
         return seen

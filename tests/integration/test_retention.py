@@ -21,6 +21,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 from tests.conftest import Database
+from tests.support.events import read
 
 from freehold.core.caller import Caller
 from freehold.core.event import END
@@ -29,7 +30,6 @@ from freehold.core.ids import assistant_id
 from freehold.core.run import Run, RunRequest
 from freehold.events.log import EventLog, create_client
 from freehold.graphs.registry import load_project
-from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import PostgresSaver, upkeep
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.retention import Piece, Policy, Retention
@@ -386,7 +386,7 @@ class Bench:
         after = FIRST
         async with asyncio.timeout(60):
             while True:
-                for event in await self.events.read(run.run_id, after, block_ms=500):
+                for event in await read(self.events, run.run_id, after, block_ms=500):
                     after = event.id
                     if event.name == END:
                         return dict(json.loads(event.data))
@@ -397,7 +397,7 @@ async def bench(database_url: str, valkey_url: str, pool: Pool) -> AsyncIterator
     client = create_client(valkey_url)
     graphs = await load_project(PROJECT, shipped=None)
     events = EventLog(client)
-    yield Bench(database_url, pool, events, Needs(pool, Runs(pool), Assistants(pool), events, graphs, None, run_seconds=60))
+    yield Bench(database_url, pool, events, Needs(pool, Runs(pool), events, graphs, None, run_seconds=60))
     await client.aclose()
 
 

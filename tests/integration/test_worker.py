@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 from langgraph.types import Command
+from tests.support.events import read
 from tests.support.servers import ValkeyServer
 
 from freehold.core.caller import Caller
@@ -22,7 +23,6 @@ from freehold.core.ids import assistant_id
 from freehold.core.run import Run, RunRequest
 from freehold.events.log import EventLog, create_client
 from freehold.graphs.registry import GraphRegistry, load_project
-from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
@@ -51,7 +51,6 @@ class Bench:
         needs = Needs(
             self.pool,
             self.runs,
-            Assistants(self.pool),
             self.events,
             self.graphs,
             Stores(self.pool),
@@ -71,7 +70,7 @@ class Bench:
         seen: list[Event] = []
         async with asyncio.timeout(30):
             while not seen or seen[-1].name != END:
-                seen += await self.events.read(run.run_id, seen[-1].id if seen else after, block_ms=500)
+                seen += await read(self.events, run.run_id, seen[-1].id if seen else after, block_ms=500)
         return seen
 
 
@@ -154,7 +153,7 @@ async def test_a_cancelled_run_stops_and_keeps_its_checkpoints(bench: Bench) -> 
     thread = await bench.threads.create(ANNA)
     async with working(bench.worker()):
         run = await bench.accept("steps", {"steps": [], "seconds": 30}, thread=thread.thread_id)
-        while len(await bench.events.read(run.run_id, START, block_ms=200)) < 4:
+        while len(await read(bench.events, run.run_id, START, block_ms=200)) < 4:
             pass
         await bench.runs.cancel(ANNA, thread.thread_id, run.run_id, "interrupt")
         await bench.events.announce_cancel(run.run_id)
@@ -217,7 +216,7 @@ async def test_a_rolled_back_run_leaves_nothing(bench: Bench) -> None:
     async with working(bench.worker()):
         await bench.follow(await bench.accept("steps", {"steps": ["kept"]}, thread=thread.thread_id))
         run = await bench.accept("steps", {"steps": ["dropped"], "seconds": 30}, thread=thread.thread_id)
-        while len(await bench.events.read(run.run_id, START, block_ms=200)) < 4:
+        while len(await read(bench.events, run.run_id, START, block_ms=200)) < 4:
             pass
         await bench.runs.cancel(ANNA, thread.thread_id, run.run_id, "rollback")
         await bench.events.announce_cancel(run.run_id)
@@ -258,7 +257,7 @@ async def test_a_draining_worker_gives_the_run_back_and_another_goes_on(bench: B
     first = bench.worker()
     task = asyncio.create_task(first.run())
     run = await bench.accept("steps", {"steps": [], "seconds": 1, "trace": str(trace)})
-    while len(await bench.events.read(run.run_id, START, block_ms=200)) < 4:
+    while len(await read(bench.events, run.run_id, START, block_ms=200)) < 4:
         pass
     first.stop()
     await task

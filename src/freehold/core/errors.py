@@ -10,6 +10,7 @@ class is its default message. Only the HTTP edge maps these to status codes and 
     ├── Conflict              the object is in a state that forbids this
     │   └── CheckpointsMoved  another process stored messages of this thread meanwhile
     ├── InvalidRequest        a request is well-formed but cannot be honoured
+    │   ├── Ambiguous         it says two things that exclude each other
     │   └── NotSupported      known to the protocol, refused here by name
     ├── Unauthenticated       no valid credential
     │   └── InvalidToken      one that is malformed, not for us, or over
@@ -80,6 +81,12 @@ class InvalidRequest(FreeholdError):
     """The request cannot be honoured."""
 
     code = "invalid_request"
+
+
+class Ambiguous(InvalidRequest):
+    """Two parts of the request exclude each other."""
+
+    code = "ambiguous"
 
 
 class NotSupported(InvalidRequest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -32,10 +33,13 @@ class RunRequest:
     interrupt_after: tuple[str, ...] | Literal["*"] = ()
     checkpoint: dict[str, Any] | None = None
     durability: Durability = "async"
-    feedback_keys: tuple[str, ...] = ()
     on_completion: Literal["keep", "delete"] = "keep"
     #: Who asked, as the project's own authentication gave it; None where keys or nothing decided. Not shown to clients.
     user: dict[str, Any] | None = None
+    #: Whether a resume that answers no question that waits fails the run, instead of being ignored.
+    strict_resume: bool = False
+    #: The graph to execute. None in runs accepted before it was stored: theirs are those of system assistants.
+    graph_id: str | None = None
     #: The request that asked, for logs and traces: `request_id` and W3C `traceparent`. Not shown to clients.
     origin: dict[str, str] = field(default_factory=dict)
 
@@ -68,3 +72,15 @@ class Run:
     @property
     def is_active(self) -> bool:
         return self.status in ACTIVE
+
+
+#: Keys of `configurable` that name a thread and a checkpoint.
+_ADDRESS = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"})
+
+#: How those begin that say who somebody is, and LangGraph's own.
+_NOT_FOR_CLIENTS = ("__", "langgraph_auth", "freehold_")
+
+
+def graph_keys(configurable: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client may give a graph by `configurable`: not where it runs, not for whom, nothing of LangGraph's own."""
+    return {key: value for key, value in configurable.items() if key not in _ADDRESS and not key.startswith(_NOT_FOR_CLIENTS)}

@@ -147,10 +147,6 @@ class EventLog:
         if newest and _event(newest[0]).id.epoch > newest_id.epoch:
             raise LeaseLost("a later attempt of this run is writing events")
 
-    async def read(self, run_id: UUID, after: EventId, *, block_ms: int, count: int = 512) -> list[Event]:
-        """Events after an id, oldest first; waits up to `block_ms` milliseconds for the first one."""
-        return _events(await self._client.xread({stream_key(run_id): str(after)}, count=count, block=block_ms))
-
     async def read_many(self, asks: Sequence[Ask]) -> list[list[Event]]:
         """What there is for each ask, possibly nothing, in one round trip."""
         async with self._client.pipeline(transaction=False) as pipe:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 STATUS: Mapping[type[FreeholdError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.Ambiguous: 400,
     errors.InvalidRequest: 422,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
 import structlog
 
+from freehold.core.assistant import NO_SETTINGS, Settings, executed
 from freehold.core.caller import Caller
 from freehold.core.errors import NotFound
 from freehold.core.ids import assistant_id
@@ -15,50 +17,85 @@ from freehold.core.run import MultitaskStrategy, Run, RunRequest
 from freehold.server.parts import ServerParts
 from freehold.server.request_headers import with_headers
 from freehold.server.wire.runs import RunOnThread, RunWithoutThread
-from freehold.storage.runs import Target
+from freehold.storage.runs import Offer, Target
 from freehold.telemetry import conventions, tracing
 from freehold.telemetry.origin import origin
+
+
+def named_assistant(parts: ServerParts, named: str) -> UUID:
+    """Id of the assistant a client named by its id or by a graph's. Whether there is such an assistant is not looked up.
+
+    Raises:
+        NotFound: neither an id nor a graph; the nearest graph is in the message.
+        GraphError: the graph did not load.
+    """
+    graphs = parts.graphs
+    if named in graphs.failures:
+        raise graphs.failures[named]
+    if named in graphs.graphs:
+        return assistant_id(named)
+    try:
+        return UUID(named)
+    except ValueError:
+        raise NotFound(f'no assistant "{named[:100]}"', hint=_nearest(parts, named)) from None
+
+
+def check_graph(parts: ServerParts, graph_id: str) -> None:
+    """Raises NotFound where a graph is not served, GraphError where it did not load."""
+    if graph_id in parts.graphs.failures:
+        raise parts.graphs.failures[graph_id]
+    if graph_id not in parts.graphs.graphs:
+        raise NotFound(f'the graph "{graph_id[:100]}" is not served here', hint=_nearest(parts, graph_id))
 
 
 async def find_assistant(parts: ServerParts, caller: Caller, named: str) -> tuple[UUID, str]:
     """Id and graph of the assistant a client named by its id or by a graph's. System assistants are known without a query.
 
     Raises:
-        NotFound: no such assistant; the nearest graph is in the message.
+        NotFound: no such assistant, or its graph is not served; the nearest graph is in the message.
         GraphError: its graph did not load.
     """
-    graphs = parts.graphs
-    if named in graphs.failures:
-        raise graphs.failures[named]
-    if named in graphs.graphs:
-        return assistant_id(named), named
-    try:
-        wanted = UUID(named)
-    except ValueError:
-        close = difflib.get_close_matches(named, graphs.graphs, n=1, cutoff=0.5)
-        hint = f'did you mean "{close[0]}"?' if close else f"agents here: {', '.join(graphs.graphs) or 'none'}"
-        raise NotFound(f'no assistant "{named[:100]}"', hint=hint) from None
-    for graph_id in (*graphs.graphs, *graphs.failures):
+    found = await choose_assistant(parts, caller, named)
+    return found.assistant_id, found.graph_id
+
+
+async def choose_assistant(parts: ServerParts, caller: Caller, named: str) -> Target:
+    """The same with the settings it gives its runs, as the target of a run without a thread. Raises as `find_assistant`."""
+    wanted = named_assistant(parts, named)
+    for graph_id in (*parts.graphs.graphs, *parts.graphs.failures):
         if assistant_id(graph_id) == wanted:
-            return await find_assistant(parts, caller, graph_id)
+            check_graph(parts, graph_id)
+            return Target(wanted, graph_id, settings=NO_SETTINGS)
     assistant = await parts.assistants.get(caller, wanted)
-    if assistant.graph_id not in graphs.graphs:
-        raise graphs.failures.get(assistant.graph_id) or NotFound(f'the graph "{assistant.graph_id}" is not served any more')
-    return wanted, assistant.graph_id
+    check_graph(parts, assistant.graph_id)
+    return Target(wanted, assistant.graph_id, settings=Settings.of(assistant))
 
 
 async def launch_on_thread(parts: ServerParts, caller: Caller, thread_id: UUID, body: RunOnThread) -> Run:
     """Accept a run on a thread. Raises NotFound, Conflict, GraphError, InvalidRequest."""
-    wanted, graph_id = await find_assistant(parts, caller, body.assistant_id)
-    target = Target(wanted, graph_id, thread_id, create_thread=body.if_not_exists == "create")
+    chosen = await choose_assistant(parts, caller, body.assistant_id)
+    target = replace(chosen, thread_id=thread_id, create_thread=body.if_not_exists == "create")
     return await launch(parts, caller, target, body.request(), strategy=body.multitask_strategy, after_seconds=body.after_seconds)
 
 
 async def launch_without_thread(parts: ServerParts, caller: Caller, body: RunWithoutThread) -> Run:
     """Accept a run on a thread of its own. Raises NotFound, GraphError, InvalidRequest."""
-    wanted, graph_id = await find_assistant(parts, caller, body.assistant_id)
-    target = Target(wanted, graph_id, temporary=body.on_completion == "delete")
+    target = replace(await choose_assistant(parts, caller, body.assistant_id), temporary=body.on_completion == "delete")
     return await launch(parts, caller, target, body.request(), after_seconds=body.after_seconds)
+
+
+async def launch_batch(parts: ServerParts, caller: Caller, bodies: Sequence[RunWithoutThread]) -> Sequence[Run]:
+    """Accept several runs without threads, all of them or none. Raises as `launch_without_thread`."""
+    chosen = {named: await choose_assistant(parts, caller, named) for named in dict.fromkeys(body.assistant_id for body in bodies)}
+    with tracing.span("accept runs", kind="producer") as span:
+        span.set_attributes({"freehold.runs": len(bodies)})
+        offers = []
+        for body in bodies:
+            target = replace(chosen[body.assistant_id], temporary=body.on_completion == "delete")
+            offers.append(Offer(target, await _complete(parts, caller, target, body.request()), body.after_seconds))
+        runs = await parts.runs.accept_all(caller, offers)
+    await parts.events.wake_workers()
+    return runs
 
 
 async def launch(
@@ -72,7 +109,7 @@ async def launch(
 ) -> Run:
     """Accept a run: when this returns it survives any process; then tell workers, which only saves time."""
     with tracing.span("accept run", kind="producer") as span:
-        request = replace(with_headers(request), origin=origin(), user=dict(caller.user) if caller.user else None)
+        request = await _complete(parts, caller, target, request)
         accepted = await parts.runs.accept(caller, target, request, strategy=strategy, after_seconds=after_seconds)
         span.set_attributes({**conventions.run_ids(accepted.run), "gen_ai.agent.name": target.graph_id})
     structlog.contextvars.bind_contextvars(run_id=str(accepted.run.run_id), thread_id=str(accepted.run.thread_id))
@@ -80,3 +117,17 @@ async def launch(
         await parts.events.announce_cancel(stopped)
     await parts.events.wake_workers()
     return accepted.run
+
+
+async def _complete(parts: ServerParts, caller: Caller, target: Target, request: RunRequest) -> RunRequest:
+    """What is stored with a run, so that nothing has to be looked up when it is executed."""
+    settings = target.settings
+    if settings is None:
+        is_system = target.assistant_id == assistant_id(target.graph_id)
+        settings = NO_SETTINGS if is_system else Settings.of(await parts.assistants.get(caller, target.assistant_id))
+    return replace(with_headers(executed(request, settings)), origin=origin(), user=dict(caller.user) if caller.user else None)
+
+
+def _nearest(parts: ServerParts, named: str) -> str:
+    close = difflib.get_close_matches(named, parts.graphs.graphs, n=1, cutoff=0.5)
+    return f'did you mean "{close[0]}"?' if close else f"agents here: {', '.join(parts.graphs.graphs) or 'none'}"

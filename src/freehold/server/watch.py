@@ -6,17 +6,19 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
+from uuid import UUID
 
 from freehold.core.caller import Caller, acting_for
 from freehold.core.encode import to_json
 from freehold.core.errors import Conflict, NotFound, StorageUnavailable
 from freehold.core.event import START, EventId
-from freehold.core.run import CancelAction, Run
+from freehold.core.run import CancelAction, Run, RunStatus
 from freehold.server import sse
 from freehold.server.follow import RunFollower, requested_modes
 from freehold.server.parts import ServerParts
 from freehold.server.reply import JSON
 from freehold.server.streaming import Silence, Streamed
+from freehold.server.wire.runs import RunsCancelled
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,19 @@ async def cancel(parts: ServerParts, caller: Caller, run: Run, action: CancelAct
     stopping = await parts.runs.cancel(caller, run.thread_id, run.run_id, action)
     await parts.events.announce_cancel(run.run_id)
     return stopping
+
+
+async def stop_runs(parts: ServerParts, caller: Caller, wanted: RunsCancelled, action: CancelAction) -> None:
+    """Ask for many runs to stop. Raises NotFound where none of them is active."""
+    statuses: tuple[RunStatus, ...] = ("pending", "running")
+    if wanted.status and wanted.status != "all":
+        statuses = (wanted.status,)
+    of = (wanted.thread_id, wanted.run_ids) if wanted.thread_id and wanted.run_ids else None
+    found, held = await parts.runs.cancel_many(caller, statuses, action, of=of)
+    if not found:
+        raise NotFound("no runs to cancel were found", hint="they may have ended, or not be yours")
+    if held:
+        await parts.events.announce_cancel(UUID(int=0))  # workers look at all they hold, whatever the id
 
 
 async def _event_pieces(follower: RunFollower, modes: frozenset[str] | None) -> AsyncGenerator[bytes, None]:

@@ -16,12 +16,14 @@ from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from freehold.core.assistant import Settings
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
-from freehold.core.errors import CheckpointsMoved, Conflict, NotFound
+from freehold.core.errors import CheckpointsMoved, Conflict, FreeholdError, NotFound
 from freehold.core.ids import new_id
 from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
 from freehold.storage import queries
+from freehold.storage.cancelling import stop_many
 from freehold.storage.checkpointer.statement import Pending
 from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads_within
 from freehold.storage.checkpointer.write import FENCED, TAKEN
@@ -44,7 +46,8 @@ TEMPORARY_AT_ONCE = 500
 class Target:
     """What a new run executes and where.
 
-    `thread_id` None makes a thread for this run alone; `temporary` removes it some time after the run ended.
+    `thread_id` None makes a thread for this run alone; `temporary` removes it some time after the run ended. `settings` are the
+    assistant's, None where they were not looked up.
     """
 
     assistant_id: UUID
@@ -52,6 +55,16 @@ class Target:
     thread_id: UUID | None = None
     create_thread: bool = False
     temporary: bool = False
+    settings: Settings | None = None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A run to be accepted with others."""
+
+    target: Target
+    request: RunRequest
+    after_seconds: float = 0
 
 
 @dataclass(frozen=True)
@@ -135,15 +148,40 @@ class Runs:
                     if self._quotas:
                         await self._quotas.admit_within(conn, caller)
                     row = await _one(conn, "enqueue", arguments)
-        except psycopg.DataError as error:
-            raise unstorable(error, "the request") from error
         except psycopg.DatabaseError as error:
-            if self._quotas and (refused := self._quotas.refused(error)):
-                raise refused from None
+            if refusal := self._refusal(error):
+                raise refusal from error
             raise
         if row is None:
             raise NotFound(f"thread {target.thread_id} does not exist")
         return Accepted(_run(row), stopped)
+
+    async def accept_all(self, caller: Caller, offers: Sequence[Offer]) -> Sequence[Run]:
+        """Store runs without a thread of the client's, all of them or none. Raises InvalidRequest and QuotaExceeded as `accept`."""
+        if self._quotas:
+            for _ in offers:
+                await self._quotas.admit(caller)
+        cursors = []
+        try:
+            async with as_caller(self._pool, caller) as conn, conn.pipeline():
+                for offer in offers:
+                    if self._quotas:
+                        await self._quotas.admit_within(conn, caller)
+                    arguments = _arguments(caller, offer.target, offer.request, "enqueue", offer.after_seconds)
+                    arguments["temporary"] = offer.target.temporary
+                    cursors.append(await conn.execute(SQL["enqueue_stateless"], arguments, prepare=True))
+            rows = [await cursor.fetchone() for cursor in cursors]
+        except psycopg.DatabaseError as error:
+            if refusal := self._refusal(error):
+                raise refusal from error
+            raise
+        return [_run(row) for row in rows if row]
+
+    def _refusal(self, error: psycopg.DatabaseError) -> FreeholdError | None:
+        """What an error of an accepting transaction means to the client, if anything."""
+        if isinstance(error, psycopg.DataError):
+            return unstorable(error, "the request")
+        return self._quotas.refused(error) if self._quotas else None
 
     async def _enqueue(self, caller: Caller, names: Sequence[str], arguments: dict[str, Any]) -> DictRow | None:
         """One round trip and one commit (see `_finish`); None where the thread is not the caller's."""
@@ -198,6 +236,16 @@ class Runs:
             await conn.execute(SQL["settle_thread"], arguments)
         return replace(run, status="interrupted")
 
+    async def cancel_many(
+        self, caller: Caller, statuses: Collection[RunStatus], action: CancelAction, *, of: tuple[UUID, Collection[UUID]] | None = None
+    ) -> tuple[int, bool]:
+        """`cancel` for all runs of the caller that are in one of `statuses`, or for some of a thread: `of=(thread, runs)`.
+
+        Returns:
+            How many were found, and whether a worker has yet to stop some of them.
+        """
+        return await stop_many(self._pool, caller, statuses, action, of)
+
     async def _stop(self, conn: Connection, run: Run, action: CancelAction) -> bool:
         """With the thread locked, so that the run cannot end meanwhile. True: it ended here, nobody else has to stop it."""
         arguments = {"run_id": run.run_id, "action": action}
@@ -226,8 +274,15 @@ class Runs:
 
     async def list(self, caller: Caller, thread_id: UUID, *, limit: int = 10, offset: int = 0, status: str | None = None) -> list[Run]:
         """Runs of a thread, newest first; empty where the thread is not the caller's."""
+        return list((await self.page(caller, thread_id, limit=limit, offset=offset, status=status))[0])
+
+    async def page(
+        self, caller: Caller, thread_id: UUID, *, limit: int = 10, offset: int = 0, status: str | None = None
+    ) -> tuple[Sequence[Run], int]:
+        """The same and the number of all."""
         arguments = {"thread_id": thread_id, "limit": limit, "offset": offset, "status": status}
-        return [_run(row) for row in await rows_of(self._pool, caller, SQL["list"], arguments)]
+        rows = await rows_of(self._pool, caller, SQL["list"], arguments)
+        return [_run(row) for row in rows if row["run_id"] is not None], rows[0]["total"]
 
     async def delete(self, caller: Caller, thread_id: UUID, run_id: UUID) -> None:
         """Raises NotFound, or Conflict where the run is still active."""
@@ -408,7 +463,7 @@ def _arguments(caller: Caller, target: Target, request: RunRequest, strategy: st
         "thread_id": target.thread_id or new_id(),
         "assistant_id": target.assistant_id,
         "graph_id": target.graph_id,
-        "request": Jsonb({name: getattr(request, name) for name in _REQUEST_FIELDS}),
+        "request": Jsonb({name: getattr(request, name) for name in _REQUEST_FIELDS} | {"graph_id": target.graph_id}),
         "metadata": Jsonb(request.metadata),
         "multitask_strategy": strategy,
         "after_seconds": after_seconds,
@@ -417,7 +472,7 @@ def _arguments(caller: Caller, target: Target, request: RunRequest, strategy: st
 
 def _run(row: DictRow) -> Run:
     stored = {name: value for name, value in row["request"].items() if name in _REQUEST_FIELDS}
-    for name in ("stream_mode", "interrupt_before", "interrupt_after", "feedback_keys"):
+    for name in ("stream_mode", "interrupt_before", "interrupt_after"):
         if isinstance(stored.get(name), list):
             stored[name] = tuple(stored[name])
     return Run(
@@ -461,6 +516,8 @@ def _end(
         "values": values.decode() if values is not None else None,
         "interrupts": to_json(interrupts).decode() if interrupts is not None else None,
         "error": to_json(error).decode() if error else None,
+        # A thread that is none the worse for it, because the run was refused before it began, stays as it was.
+        "thread_error": to_json(error).decode() if error and thread_status == "error" else None,
         "if_expired": if_expired,
     }
 

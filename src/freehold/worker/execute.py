@@ -14,22 +14,23 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
+from langgraph._internal._constants import CONFIG_KEY_STRICT_RESUME
 from langgraph.checkpoint.base import CheckpointTuple
-from langgraph.errors import GraphDrained
+from langgraph.errors import GraphDrained, UnknownInterruptError
 from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
 from langgraph.types import Command, Send, StateSnapshot
 
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
-from freehold.core.errors import CheckpointsMoved, FreeholdError, LeaseLost, StorageUnavailable
+from freehold.core.errors import CheckpointsMoved, FreeholdError, GraphError, LeaseLost, StorageUnavailable
 from freehold.core.ids import assistant_id
-from freehold.core.run import CancelAction, Run, RunStatus
+from freehold.core.run import CancelAction, Run, RunStatus, graph_keys
 from freehold.core.user import user
 from freehold.events.log import EventLog
 from freehold.graphs.agents.failures import error_type
+from freehold.graphs.context import context_of
 from freehold.graphs.registry import GraphRegistry
-from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.checkpointer.answers import take_back
 from freehold.storage.pool import Pool
@@ -57,7 +58,6 @@ class Needs:
 
     pool: Pool
     runs: Runs
-    assistants: Assistants
     events: EventLog
     graphs: GraphRegistry
     stores: Stores
@@ -164,8 +164,8 @@ class RunExecution:
     # -- executing -----------------------------------------------------------------------------------------------
 
     async def _stream(self, writer: EventWriter) -> Ending:
-        graph_id, defaults = await self._graph_id()
-        config = run_config(self.run, graph_id, defaults)
+        graph_id = self._graph_id()
+        config = run_config(self.run, graph_id)
         config["callbacks"] = self.observation.callbacks(graph_id, error_type)
         store = self._needs.stores.of(Caller(self.run.organisation, self.run.owner))
         limit = asyncio.timeout(self._needs.run_seconds)
@@ -192,7 +192,7 @@ class RunExecution:
             graph.astream(
                 graph_input,
                 config,
-                context=request.context,
+                context=context_of(graph, request.context),
                 stream_mode=cast(Any, translator.graph_modes),
                 subgraphs=request.stream_subgraphs,
                 interrupt_before=_nodes(request.interrupt_before),
@@ -211,13 +211,14 @@ class RunExecution:
                     writer.emit(event.name, event.data, delta=event.delta)
         return values
 
-    async def _graph_id(self) -> tuple[str, dict[str, Any]]:
-        """The assistant's graph and config; system assistants are known without a query."""
+    def _graph_id(self) -> str:
+        """The graph as it was decided when the run was accepted; one accepted before that was stored is a system assistant's."""
+        if self.run.request.graph_id:
+            return self.run.request.graph_id
         for graph_id in (*self._needs.graphs.graphs, *self._needs.graphs.failures):
             if assistant_id(graph_id) == self.run.assistant_id:
-                return graph_id, {}
-        assistant = await self._needs.assistants.get(Caller(self.run.organisation, self.run.owner), self.run.assistant_id)
-        return assistant.graph_id, assistant.config
+                return graph_id
+        raise GraphError(f"the graph of assistant {self.run.assistant_id} is not served any more")
 
     async def _input(self, config: RunnableConfig) -> tuple[Any, bool]:
         """What to start with; (None, True) to go on from the last checkpoint, where an earlier attempt of this run wrote it."""
@@ -400,9 +401,9 @@ class RunExecution:
     async def _cut_off(self, ending: Ending) -> Ending:
         """The ending of a run that could not tell what it leaves: it keeps its checkpoints, and the thread shows what they hold."""
         try:
-            graph_id, defaults = await self._graph_id()
+            graph_id = self._graph_id()
             self.observation.graph_is(graph_id)
-            config = run_config(self.run, graph_id, defaults)
+            config = run_config(self.run, graph_id)
             async with self._needs.graphs.open(graph_id, config, access="threads.read") as bare:
                 graph = bare.copy(update={"checkpointer": self._saver})
                 snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
@@ -430,8 +431,8 @@ def _stored_values(values: Any) -> bytes | None:
     return None if values is None else to_json(values)
 
 
-def run_config(run: Run, graph_id: str, defaults: Mapping[str, Any]) -> RunnableConfig:
-    """The config a graph sees: assistant's, then client's, then ours, which nobody can override.
+def run_config(run: Run, graph_id: str) -> RunnableConfig:
+    """The config a graph sees: what was accepted (`core.assistant.executed`), then ours, which nobody can override.
 
     Keys that say who somebody is, and LangGraph's own (two underscores), are dropped from what clients send.
     """
@@ -442,7 +443,6 @@ def run_config(run: Run, graph_id: str, defaults: Mapping[str, Any]) -> Runnable
     }
     whom = user(run.owner, run.request.user)
     configurable = {
-        **_client_keys(defaults.get("configurable")),
         **_client_keys(asked.get("configurable")),
         "checkpoint_ns": "",
         **checkpoint,
@@ -451,27 +451,28 @@ def run_config(run: Run, graph_id: str, defaults: Mapping[str, Any]) -> Runnable
         "langgraph_auth_user_id": run.owner,
         "langgraph_auth_user": whom,
         "langgraph_auth_permissions": whom["permissions"],
+        "langgraph_request_id": run.request.origin.get("request_id"),
         "freehold_organisation": run.organisation,
         "freehold_owner": run.owner,
     }
     config: RunnableConfig = {
         "configurable": configurable,
-        "metadata": {**(defaults.get("metadata") or {}), **(asked.get("metadata") or {}), **run.metadata, **ids},
+        "metadata": {**(asked.get("metadata") or {}), **run.metadata, **ids},
         "run_id": run.run_id,
-        "tags": [*(defaults.get("tags") or []), *(asked.get("tags") or [])],
+        "tags": list(asked.get("tags") or ()),
     }
-    limit = asked.get("recursion_limit") or defaults.get("recursion_limit")
+    if run.request.strict_resume:
+        configurable[CONFIG_KEY_STRICT_RESUME] = True
+    limit = asked.get("recursion_limit")
     if isinstance(limit, int):
         config["recursion_limit"] = limit
     return config
 
 
 def _client_keys(configurable: Any) -> dict[str, Any]:
-    reserved = {"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"}
     if not isinstance(configurable, Mapping):
         return {}
-    ours = ("__", "langgraph_auth", "freehold_")
-    kept = {key: value for key, value in configurable.items() if not key.startswith(ours) and key not in reserved}
+    kept = graph_keys(configurable)
     if isinstance(configurable.get("checkpoint_id"), str):
         kept["checkpoint_id"] = configurable["checkpoint_id"]
     return kept
@@ -500,4 +501,6 @@ def _failed(error: Exception) -> Ending:
     message = error.message if isinstance(error, FreeholdError) else str(error)
     if not isinstance(error, FreeholdError):
         log.warning("a graph raised %s", type(error).__name__, **logs.failure(error, action="graph_raised"))
-    return Ending("error", "error", error={"error": type(error).__name__, "message": message})
+    # Refused before it began: the thread waits for the same answers as before.
+    at_rest: Literal["idle", "error"] = "idle" if isinstance(error, UnknownInterruptError) else "error"
+    return Ending("error", at_rest, error={"error": type(error).__name__, "message": message})

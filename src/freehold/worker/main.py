@@ -81,7 +81,8 @@ class Worker:
         self._executions: dict[asyncio.Task[None], RunExecution] = {}
         self._on_ready: Callable[[], None] | None = None
         self._context = Context()
-        self._crashed: set[UUID] = set()
+        #: Runs that failed outside their graphs, and until when (on the loop's clock) their lease may say that this worker holds them.
+        self._crashed: dict[UUID, float] = {}
         #: When an answer of the database was lost, on the loop's clock.
         self._answer_lost_at: float | None = None
         #: The token tells it from an earlier process: in a container every one has the same pid.
@@ -173,12 +174,17 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - the top of a run
             # One that fails in a way nobody foresaw is returned by its lease, and counted as an attempt.
             log.error("run %s failed outside its graph", execution.run.run_id, **logs.failure(error, action="run_crashed"))
-            self._crashed.add(execution.run.run_id)
+            self._note_crashed(execution.run.run_id)
         finally:
             leases.drop(execution.run)
             slot.leave()
             if self._accounting:
                 await self._accounting.spent(execution.run, execution.observation.tokens)
+
+    def _note_crashed(self, run_id: UUID) -> None:
+        now = asyncio.get_running_loop().time()
+        self._crashed = {crashed: until for crashed, until in self._crashed.items() if until > now}
+        self._crashed[run_id] = now + 2 * self._lease_seconds
 
     async def _drain(self) -> None:
         if not self._executions:

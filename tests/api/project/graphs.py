@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import operator
 from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun
@@ -14,6 +16,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 
 
@@ -81,6 +84,39 @@ async def wait(state: EchoState) -> EchoState:
 waits = _chain(EchoState, first=first, wait=wait).compile()
 
 nested = _chain(EchoState, before=first, inner=_chain(EchoState, deep=second).compile(), after=second).compile()
+
+
+@dataclass
+class Manner:
+    """How `told` is to behave."""
+
+    tone: str = "plain"
+    model: str = "small"
+
+
+async def tell(state: EchoState, config: RunnableConfig, runtime: Runtime[Manner]) -> EchoState:
+    """Answers with what a node is told about its run."""
+    seen = {
+        "configurable": {key: value for key, value in config["configurable"].items() if not key.startswith(("__", "checkpoint"))},
+        "context": asdict(runtime.context),
+        "metadata": config["metadata"],
+        "tags": config.get("tags"),
+        "recursion_limit": config.get("recursion_limit"),
+    }
+    return {"text": json.dumps(seen, default=str)}
+
+
+_told = StateGraph(EchoState, context_schema=Manner)
+_told.add_node("tell", tell)
+_told.add_edge(START, "tell")
+_told.add_edge("tell", END)
+told = _told.compile()
+
+
+def made(config: RunnableConfig) -> StateGraph:
+    """Has the nodes it is told to have."""
+    names = config["configurable"].get("nodes") or ["only"]
+    return _chain(EchoState, **dict.fromkeys(names, second))
 
 
 class Parrot(BaseChatModel):

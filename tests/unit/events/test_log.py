@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
+from tests.support.events import read
 
 from freehold.core.errors import LeaseLost
 from freehold.core.event import START, Event, EventId
@@ -28,13 +29,13 @@ def event(epoch: int, seq: int, data: bytes = b"{}") -> Event:
 
 async def test_reading_after_an_id_gives_what_came_later_and_nothing_twice(log: EventLog) -> None:
     await log.append(RUN, [event(1, 1), event(1, 2), event(2, 1)])
-    assert [found.id for found in await log.read(RUN, START, block_ms=50)] == [EventId(1, 1), EventId(1, 2), EventId(2, 1)]
-    assert [found.id for found in await log.read(RUN, EventId(1, 1), block_ms=50)] == [EventId(1, 2), EventId(2, 1)]
-    assert await log.read(RUN, EventId(2, 1), block_ms=50) == []
+    assert [found.id for found in await read(log, RUN, START, block_ms=50)] == [EventId(1, 1), EventId(1, 2), EventId(2, 1)]
+    assert [found.id for found in await read(log, RUN, EventId(1, 1), block_ms=50)] == [EventId(1, 2), EventId(2, 1)]
+    assert await read(log, RUN, EventId(2, 1), block_ms=50) == []
 
 
 async def test_a_reader_that_waits_gets_the_event_when_it_comes(log: EventLog) -> None:
-    waiting = asyncio.create_task(log.read(RUN, START, block_ms=10_000))
+    waiting = asyncio.create_task(read(log, RUN, START, block_ms=10_000))
     await asyncio.sleep(0.05)
     await log.append(RUN, [event(1, 1, b"now")])
     assert [found.data for found in await waiting] == [b"now"]
@@ -54,14 +55,14 @@ async def test_a_batch_repeated_after_a_lost_answer_asks_once_whose_the_events_a
     await log.append(RUN, batch)
     assert (await client.info("commandstats"))["cmdstat_xrevrange"]["calls"] == 1
     await client.aclose()
-    assert [found.id for found in await log.read(RUN, START, block_ms=50)] == [event.id for event in batch]
+    assert [found.id for found in await read(log, RUN, START, block_ms=50)] == [event.id for event in batch]
 
 
 async def test_runs_do_not_see_each_other(log: EventLog) -> None:
     await log.append(RUN, [event(1, 1)])
-    assert await log.read(UUID(int=8), START, block_ms=50) == []
+    assert await read(log, UUID(int=8), START, block_ms=50) == []
     await log.append(UUID(int=8), [event(1, 2)])
-    assert [found.id for found in await log.read(RUN, START, block_ms=50)] == [EventId(1, 1)]
+    assert [found.id for found in await read(log, RUN, START, block_ms=50)] == [EventId(1, 1)]
 
 
 async def test_a_closed_log_is_kept_for_a_while_and_then_goes(log: EventLog, valkey_url: str) -> None:

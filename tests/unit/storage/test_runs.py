@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,12 +15,12 @@ from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, InvalidRequest, LeaseLost, NotFound
 from freehold.core.ids import assistant_id
 from freehold.core.run import Run, RunRequest
-from freehold.storage import queries
+from freehold.storage import cancelling, queries
 from freehold.storage import runs as runs_module
 from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool, create_pool
-from freehold.storage.runs import Claimant, Runs, Target
+from freehold.storage.runs import Claimant, Offer, Runs, Target
 from freehold.storage.threads import Threads
 
 ANNA, BOB = Caller("acme", "anna"), Caller("acme", "bob")
@@ -64,7 +65,8 @@ async def test_what_was_accepted_comes_back_whole(runs: Runs, thread: UUID) -> N
     accepted = (await runs.accept(ANNA, Target(ASSISTANT, "agent", thread), request)).run
     claimed = await runs.claim("w", 10)
     assert claimed is not None
-    assert (claimed.run_id, claimed.request, claimed.metadata) == (accepted.run_id, request, {"from": "test"})
+    assert (claimed.run_id, claimed.metadata) == (accepted.run_id, {"from": "test"})
+    assert claimed.request == replace(request, graph_id="agent")
     assert (claimed.status, claimed.epoch, claimed.attempt) == ("running", 1, 1)
 
 
@@ -448,3 +450,52 @@ async def test_a_run_that_is_rolled_back_gives_the_thread_back_to_the_graph_befo
     await runs.cancel(ANNA, thread, newest.run_id, "rollback")
     now = await Threads(pool).get(ANNA, thread)
     assert now.metadata == {"graph_id": "one", "assistant_id": str(assistant_id("one"))}
+
+
+async def test_a_run_of_an_older_version_names_no_graph_and_is_read_all_the_same(runs: Runs, pool: Pool, thread: UUID) -> None:
+    await accept(runs, thread)
+    async with pool.connection() as conn:
+        await conn.execute("UPDATE freehold.runs SET request = request - 'graph_id' - 'strict_resume' || '{\"feedback_keys\": [\"k\"]}'")
+    claimed = await runs.claim("w", 10)
+    assert claimed is not None
+    assert (claimed.request.graph_id, claimed.request.strict_resume) == (None, False)
+
+
+# -- many at once --------------------------------------------------------------------------------------------------
+
+
+async def test_runs_offered_together_are_accepted_together(runs: Runs) -> None:
+    target = Target(ASSISTANT, "agent", temporary=True)
+    accepted = await runs.accept_all(ANNA, [Offer(target, RunRequest(input=number), after_seconds=60 * number) for number in range(3)])
+    assert [run.request.input for run in accepted] == [0, 1, 2]
+    assert len({run.thread_id for run in accepted}) == 3
+    assert (claimed := await runs.claim("w", 10)) is not None
+    assert claimed.run_id == accepted[0].run_id  # the others begin later
+    with pytest.raises(InvalidRequest):
+        await runs.accept_all(ANNA, [Offer(target, RunRequest()), Offer(target, RunRequest(input="x\0y"))])
+    assert (await runs.queue()).depth == 0
+
+
+async def test_many_threads_are_stopped_some_at_a_time(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cancelling, "THREADS_AT_ONCE", 2)
+    mine = [await accept(runs) for _ in range(5)]
+    theirs = (await runs.accept(BOB, Target(ASSISTANT, "agent"), RunRequest())).run
+    held = await runs.claim("w", 10)
+    assert held is not None
+    assert await runs.cancel_many(ANNA, ("pending",), "interrupt") == (4, False)
+    assert await runs.cancel_many(ANNA, ("pending", "running"), "rollback") == (1, True)
+    assert await runs.cancel_many(ANNA, ("pending",), "interrupt") == (0, False)
+    stands = await runs.progress_of([run.run_id for run in (*mine, theirs)])
+    assert sorted(progress.status for progress in stands.values()) == ["interrupted"] * 4 + ["pending", "running"]
+    assert stands[theirs.run_id].status == "pending"
+
+
+async def test_a_run_that_was_given_back_is_asked_to_stop_by_the_next_worker(runs: Runs, thread: UUID) -> None:
+    await accept(runs, thread)
+    held = await runs.claim("w", 10)
+    assert held is not None
+    await runs.release(held)
+    assert await runs.cancel_many(ANNA, ("pending",), "interrupt", of=(thread, [held.run_id])) == (1, True)
+    again = await runs.claim("w", 10)
+    assert again is not None
+    assert again.cancel == "interrupt"

@@ -20,15 +20,14 @@ def run(**request: Any) -> Run:
     return Run(RUN, THREAD, ASSISTANT, "acme", "anna", "running", RunRequest(**request), {"from": "client"}, "enqueue", 1, 1, now, now)
 
 
-def test_what_the_client_sets_reaches_the_graph_over_the_assistants_defaults() -> None:
-    config = run_config(
-        run(config={"configurable": {"tone": "dry"}, "tags": ["b"], "recursion_limit": 7}),
-        "agent",
-        {"configurable": {"tone": "warm", "lang": "en"}, "tags": ["a"]},
-    )
-    assert (config["configurable"]["tone"], config["configurable"]["lang"]) == ("dry", "en")
-    assert (config["tags"], config["recursion_limit"]) == (["a", "b"], 7)
+def test_what_was_accepted_reaches_the_graph() -> None:
+    config = run_config(run(config={"configurable": {"tone": "dry"}, "tags": ["b"], "recursion_limit": 7}), "agent")
+    assert (config["configurable"]["tone"], config["tags"], config["recursion_limit"]) == ("dry", ["b"], 7)
     assert config["metadata"]["from"] == "client"
+
+
+def test_a_node_is_told_which_request_asked_for_its_run() -> None:
+    assert run_config(run(origin={"request_id": "r1"}), "agent")["configurable"]["langgraph_request_id"] == "r1"
 
 
 @pytest.mark.parametrize(
@@ -36,27 +35,27 @@ def test_what_the_client_sets_reaches_the_graph_over_the_assistants_defaults() -
     ["thread_id", "run_id", "graph_id", "assistant_id", "user_id", "langgraph_auth_user_id", "freehold_owner", "freehold_organisation"],
 )
 def test_nobody_can_set_who_and_where_a_run_is(key: str) -> None:
-    honest = run_config(run(), "agent", {})
-    forged = run_config(run(config={"configurable": {key: "forged"}, "metadata": {"run_id": "forged"}}), "agent", {})
+    honest = run_config(run(), "agent")
+    forged = run_config(run(config={"configurable": {key: "forged"}, "metadata": {"run_id": "forged"}}), "agent")
     assert forged["configurable"][key] == honest["configurable"][key] != "forged"
     assert forged["metadata"]["run_id"] == str(RUN)
 
 
 def test_a_client_cannot_forge_the_user_that_graphs_trust() -> None:
     forged = {"langgraph_auth_user": {"identity": "admin"}, "langgraph_auth_permissions": ["*"], "freehold_anything": 1}
-    configurable = run_config(run(config={"configurable": forged}), "agent", {})["configurable"]
+    configurable = run_config(run(config={"configurable": forged}), "agent")["configurable"]
     assert configurable["langgraph_auth_user"]["identity"] == configurable["langgraph_auth_user"].identity == "anna"
     assert configurable["langgraph_auth_permissions"] == []
     assert "freehold_anything" not in configurable
 
 
 def test_langgraphs_own_keys_are_dropped_from_what_clients_send() -> None:
-    config = run_config(run(config={"configurable": {"__pregel_checkpointer": "x", "checkpoint_map": {}}}), "agent", {})
+    config = run_config(run(config={"configurable": {"__pregel_checkpointer": "x", "checkpoint_map": {}}}), "agent")
     assert not [key for key in config["configurable"] if key.startswith("__") or key == "checkpoint_map"]
 
 
 def test_a_checkpoint_to_start_from_is_passed_on() -> None:
-    config = run_config(run(checkpoint={"checkpoint_id": "c1", "checkpoint_ns": "", "thread_id": "other"}), "agent", {})
+    config = run_config(run(checkpoint={"checkpoint_id": "c1", "checkpoint_ns": "", "thread_id": "other"}), "agent")
     assert config["configurable"]["checkpoint_id"] == "c1"
     assert config["configurable"]["thread_id"] == str(THREAD)
 

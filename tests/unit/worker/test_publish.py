@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from tests.support.events import read
 from tests.support.servers import ValkeyServer
 from tests.unit.worker.test_execute import run
 
@@ -34,7 +35,7 @@ async def test_events_are_numbered_within_the_claim_and_arrive_in_order(events: 
     async with EventWriter(events, claim(3), lambda: None) as writer:
         for number in range(100):
             writer.emit("custom", str(number).encode(), delta=number % 3 > 0)
-    found = await events.read(run().run_id, START, block_ms=100)
+    found = await read(events, run().run_id, START, block_ms=100)
     assert [event.data for event in found] == [str(number).encode() for number in range(100)]
     assert [event.id for event in found] == [EventId(3, number) for number in range(1, 101)]
 
@@ -45,12 +46,12 @@ async def test_the_first_delta_after_a_silence_goes_out_at_once_and_the_next_one
     monkeypatch.setattr(publish, "BATCH_SECONDS", 3600)
     async with EventWriter(events, claim(1), lambda: None) as writer:
         writer.emit("custom", b"first", delta=True)
-        assert [event.data for event in await events.read(run().run_id, START, block_ms=10_000)] == [b"first"]
+        assert [event.data for event in await read(events, run().run_id, START, block_ms=10_000)] == [b"first"]
         writer.emit("custom", b"second", delta=True)
-        assert await events.read(run().run_id, EventId(1, 1), block_ms=100) == []
+        assert await read(events, run().run_id, EventId(1, 1), block_ms=100) == []
         writer.emit("custom", b"third")
-        assert await events.read(run().run_id, EventId(1, 2), block_ms=10_000)
-    found = await events.read(run().run_id, EventId(1, 1), block_ms=100)
+        assert await read(events, run().run_id, EventId(1, 2), block_ms=10_000)
+    found = await read(events, run().run_id, EventId(1, 1), block_ms=100)
     assert [event.data for event in found] == [b"second", b"third"]
 
 
@@ -67,10 +68,10 @@ async def test_the_steps_of_a_quick_run_go_out_with_its_end(events: EventLog, mo
     async with EventWriter(events, claim(1), lambda: None) as writer:
         writer.emit("metadata", b"{}", with_next=True)
         writer.emit("values", b"{}")
-        assert await events.read(run().run_id, START, block_ms=10_000)
+        assert await read(events, run().run_id, START, block_ms=10_000)
         writer.emit("values", b"{}")
         writer.emit("updates", b"{}")
-        assert await events.read(run().run_id, EventId(1, 2), block_ms=100) == []
+        assert await read(events, run().run_id, EventId(1, 2), block_ms=100) == []
         writer.end(b"{}")
     assert appended == [["metadata", "values"], ["values", "updates", "end"]]
 
@@ -78,7 +79,7 @@ async def test_the_steps_of_a_quick_run_go_out_with_its_end(events: EventLog, mo
 async def test_what_goes_with_the_next_event_does_not_wait_for_ever(events: EventLog) -> None:
     async with EventWriter(events, claim(1), lambda: None) as writer:
         writer.emit("metadata", b"{}", with_next=True)
-        found = await events.read(run().run_id, START, block_ms=10_000)
+        found = await read(events, run().run_id, START, block_ms=10_000)
         assert [event.name for event in found] == ["metadata"]
 
 
@@ -89,15 +90,15 @@ async def test_a_claim_that_was_overtaken_is_told_and_writes_nothing(events: Eve
     async with EventWriter(events, claim(1), lambda: lost.append(True)) as stale:
         stale.emit("custom", b"1")
     assert lost == [True]
-    assert [event.id for event in await events.read(run().run_id, START, block_ms=100)] == [EventId(2, 1)]
+    assert [event.id for event in await read(events, run().run_id, START, block_ms=100)] == [EventId(2, 1)]
 
 
 async def test_an_append_repeated_after_a_lost_answer_is_not_doubled(events: EventLog) -> None:
     async with EventWriter(events, claim(1), lambda: None) as writer:
         writer.emit("custom", b"1")
-    batch = await events.read(run().run_id, START, block_ms=100)
+    batch = await read(events, run().run_id, START, block_ms=100)
     await events.append(run().run_id, batch)
-    assert await events.read(run().run_id, START, block_ms=100) == batch
+    assert await read(events, run().run_id, START, block_ms=100) == batch
 
 
 async def test_events_wait_while_valkey_is_away() -> None:
@@ -114,7 +115,7 @@ async def test_events_wait_while_valkey_is_away() -> None:
             await asyncio.sleep(0.3)
             server.start()
             writer.emit("custom", b"after")
-        assert [event.data for event in await log.read(run().run_id, START, block_ms=100)] == [b"before", b"while away", b"after"]
+        assert [event.data for event in await read(log, run().run_id, START, block_ms=100)] == [b"before", b"while away", b"after"]
     finally:
         if client:
             await client.aclose()
@@ -136,13 +137,13 @@ async def test_events_wait_while_valkey_takes_nothing(refuse: tuple[str, ...], a
         log = EventLog(client)
         async with EventWriter(log, claim(1), lambda: None) as writer:
             writer.emit("custom", b"before")
-            assert await log.read(run().run_id, START, block_ms=5000)
+            assert await read(log, run().run_id, START, block_ms=5000)
             await client.execute_command(*refuse)
             writer.emit("custom", b"refused")
             await asyncio.sleep(0.3)
             await client.execute_command(*accept)
             writer.end(b"the end")
-        assert [event.data for event in await log.read(run().run_id, START, block_ms=100)] == [b"before", b"refused", b"the end"]
+        assert [event.data for event in await read(log, run().run_id, START, block_ms=100)] == [b"before", b"refused", b"the end"]
     finally:
         await client.aclose()
         server.remove()
@@ -156,7 +157,7 @@ async def test_while_valkey_is_away_those_that_may_not_linger_give_up_at_once(mo
         log = EventLog(client)
         async with asyncio.timeout(30), EventWriter(log, claim(1), lambda: None, may_linger=lambda: False) as writer:
             writer.emit("custom", b"before")
-            assert await log.read(run().run_id, START, block_ms=5000)
+            assert await read(log, run().run_id, START, block_ms=5000)
             await asyncio.to_thread(server.stop)
             writer.end(b"the end")
             while not log.is_away:
@@ -182,7 +183,7 @@ async def test_more_than_the_buffer_holds_is_given_up_with_a_gap(events: EventLo
     async with EventWriter(events, claim(1), lambda: None) as writer:
         for number in range(20):  # no turn of the loop in between: nothing is sent yet
             writer.emit("custom", f"{number:04}".encode() * 250)
-    found = await events.read(run().run_id, START, block_ms=100)
+    found = await read(events, run().run_id, START, block_ms=100)
     assert found[0].name == "gap"
     assert found[-1].data.startswith(b"0019")
     assert [event.id for event in found] == sorted(event.id for event in found)

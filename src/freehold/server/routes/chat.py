@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,13 +23,12 @@ from freehold.server.agents import Agents, TalkingAgents
 from freehold.server.auth import RunStarter
 from freehold.server.conversation import TURN_MODES, Answer, Message, Restart, Said, Token, ToolCall, Turn, with_ids
 from freehold.server.json_body import JsonRoute
-from freehold.server.launch import find_assistant, launch
+from freehold.server.launch import choose_assistant, launch
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import reply
 from freehold.server.streaming import Silence, Streamed
 from freehold.server.watch import run_path
 from freehold.server.wire.chat import ChatBody, ChatShown
-from freehold.storage.runs import Target
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +56,10 @@ async def chat(body: ChatBody, caller: RunStarter, parts: Parts, agents: Talking
 
 
 async def _launch(parts: ServerParts, agents: Agents, caller: Caller, body: ChatBody, thread_id: UUID, given: list[Message]) -> Run:
-    wanted, graph_id = await find_assistant(parts, caller, body.assistant_id or await agents.default())
-    await agents.check(graph_id)
+    chosen = await choose_assistant(parts, caller, body.assistant_id or await agents.default())
+    await agents.check(chosen.graph_id)
     request = RunRequest(input={"messages": given}, stream_mode=TURN_MODES if body.stream else ("values",))
-    return await launch(parts, caller, Target(wanted, graph_id, thread_id, create_thread=True), request)
+    return await launch(parts, caller, replace(chosen, thread_id=thread_id, create_thread=True), request)
 
 
 async def _finish(parts: ServerParts, caller: Caller, body: ChatBody, name: str, turn: Turn) -> dict[str, Any]:

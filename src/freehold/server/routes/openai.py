@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -19,14 +20,13 @@ from freehold.server.agents import Agents, TalkingAgents
 from freehold.server.auth import AssistantReader, AssistantSearcher, RunStarter
 from freehold.server.conversation import TURN_MODES, Answer, Message, Token, Turn, with_ids
 from freehold.server.json_body import JsonRoute
-from freehold.server.launch import find_assistant, launch
+from freehold.server.launch import choose_assistant, launch
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import nothing, reply
 from freehold.server.streaming import Silence, Streamed
 from freehold.server.watch import cancel_quietly, run_path
 from freehold.server.wire import openai as wire
 from freehold.server.wire.body import JsonObject
-from freehold.storage.runs import Target
 
 router = APIRouter(prefix="/v1", route_class=JsonRoute, tags=["OpenAI"])
 
@@ -75,15 +75,15 @@ async def chat_completions(
 
 
 async def _launch(parts: ServerParts, agents: Agents, caller: Caller, body: wire.CompletionBody, given: list[Message]) -> Run:
-    wanted, graph_id = await find_assistant(parts, caller, body.model)
-    await agents.check(graph_id)
+    chosen = await choose_assistant(parts, caller, body.model)
+    await agents.check(chosen.graph_id)
     request = RunRequest(
         input={"messages": given},
         config={"configurable": body.sampling()},
         stream_mode=TURN_MODES if body.stream else ("values",),
         on_completion="delete",
     )
-    return await launch(parts, caller, Target(wanted, graph_id, temporary=True), request)
+    return await launch(parts, caller, replace(chosen, temporary=True), request)
 
 
 async def _pieces(turn: Turn, head: JsonObject, *, with_usage: bool) -> AsyncGenerator[bytes, None]:

@@ -14,17 +14,10 @@ from freehold.server.auth import Authenticated
 
 #: (method, path, what it is)
 REFUSED: tuple[tuple[str, str, str], ...] = (
-    ("POST", "/assistants", "creating assistants"),
-    ("PATCH", "/assistants/{assistant_id}", "changing assistants"),
-    ("DELETE", "/assistants/{assistant_id}", "deleting assistants"),
-    ("POST", "/assistants/{assistant_id}/versions", "assistant versions"),
-    ("POST", "/assistants/{assistant_id}/latest", "assistant versions"),
     ("GET", "/threads/{thread_id}/stream", "streaming all runs of a thread"),
     ("POST", "/threads/{thread_id}/commands", "protocol v2 commands"),
     ("POST", "/threads/{thread_id}/stream/events", "protocol v2 event streams"),
     ("POST", "/threads/{thread_id}/runs/crons", "crons"),
-    ("POST", "/runs/batch", "batches of runs"),
-    ("POST", "/runs/cancel", "cancelling several runs at once"),
     ("POST", "/runs/crons", "crons"),
     ("POST", "/runs/crons/search", "crons"),
     ("POST", "/runs/crons/count", "crons"),

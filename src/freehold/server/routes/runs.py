@@ -15,11 +15,11 @@ from freehold.server.follow import RunFollower
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import launch_on_thread
 from freehold.server.parts import Parts
-from freehold.server.reply import nothing, reply
+from freehold.server.reply import nothing, page, reply
 from freehold.server.streaming import DOCUMENTED
 from freehold.server.watch import cancel, run_path, stream_events, wait_for_result
 from freehold.server.wire.body import only
-from freehold.server.wire.runs import RunOnThread, RunShown, modes_in_query, shown
+from freehold.server.wire.runs import RunOnThread, RunShown, Selected, modes_in_query, shown
 from freehold.server.wire.threads import Limit, Offset
 
 router = APIRouter(prefix="/threads/{thread_id}/runs", route_class=JsonRoute, tags=["runs"])
@@ -54,18 +54,20 @@ async def list_runs(
     limit: Limit = 10,
     offset: Offset = 0,
     status: RunStatus | None = None,
-    select: Annotated[list[str] | None, Query()] = None,
+    select: Annotated[list[Selected] | None, Query()] = None,
 ) -> Response:
     """Runs of a thread, newest first."""
     await parts.threads.get(caller, thread_id)
-    found = await parts.runs.list(caller, thread_id, limit=limit, offset=offset, status=status)
-    return reply([only(select, shown(run)) for run in found])
+    found, total = await parts.runs.page(caller, thread_id, limit=limit, offset=offset, status=status)
+    return page([only(select, shown(run)) for run in found], total, limit=limit, offset=offset)
 
 
 @router.get("/{run_id}", response_model=RunShown)
-async def get(thread_id: UUID, run_id: UUID, caller: ThreadReader, parts: Parts) -> Response:
+async def get(
+    thread_id: UUID, run_id: UUID, caller: ThreadReader, parts: Parts, select: Annotated[list[Selected] | None, Query()] = None
+) -> Response:
     """One run."""
-    return reply(shown(await parts.runs.get(caller, thread_id, run_id)))
+    return reply(only(select, shown(await parts.runs.get(caller, thread_id, run_id))))
 
 
 @router.delete("/{run_id}", status_code=204, response_model=None)

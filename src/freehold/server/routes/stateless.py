@@ -7,14 +7,15 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from freehold.server.auth import RunStarter
+from freehold.core.run import CancelAction
+from freehold.server.auth import RunStarter, ThreadChanger
 from freehold.server.json_body import JsonRoute
-from freehold.server.launch import launch_without_thread
+from freehold.server.launch import launch_batch, launch_without_thread
 from freehold.server.parts import Parts
-from freehold.server.reply import reply
+from freehold.server.reply import nothing, reply
 from freehold.server.streaming import DOCUMENTED
-from freehold.server.watch import run_path, stream_events, wait_for_result
-from freehold.server.wire.runs import RunShown, RunWithoutThread, shown
+from freehold.server.watch import run_path, stop_runs, stream_events, wait_for_result
+from freehold.server.wire.runs import Batch, RunsCancelled, RunShown, RunWithoutThread, shown
 
 router = APIRouter(prefix="/runs", route_class=JsonRoute, tags=["runs without a thread"])
 
@@ -24,6 +25,19 @@ async def create(body: RunWithoutThread, caller: RunStarter, parts: Parts) -> Re
     """Start a run in the background."""
     run = await launch_without_thread(parts, caller, body)
     return reply(shown(run), headers={"Content-Location": run_path(run)})
+
+
+@router.post("/batch", response_model=list[RunShown])
+async def create_batch(body: Batch, caller: RunStarter, parts: Parts) -> Response:
+    """Start several runs in the background: all of them, or none where one is refused."""
+    return reply([shown(run) for run in await launch_batch(parts, caller, body)])
+
+
+@router.post("/cancel", status_code=204, response_model=None)
+async def cancel_many(body: RunsCancelled, caller: ThreadChanger, parts: Parts, action: CancelAction = "interrupt") -> Response:
+    """Stop runs of a thread by their ids, or all of the caller's in a status; 404 where there are none."""
+    await stop_runs(parts, caller, body, action)
+    return nothing()
 
 
 @router.post("/wait", response_model=Any)

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator
 
+from freehold.core.assistant import Assistant, mirrored
 from freehold.server.wire.body import Body, JsonObject, only
+from freehold.server.wire.runs import Config, refuse_both
 from freehold.server.wire.threads import Limit, Offset
-from freehold.storage.assistants import Assistant, AssistantFilter
+from freehold.storage.assistants import AssistantChange, AssistantFilter, AssistantVersion, NewAssistant
+
+#: What `select` may name.
+Selected = Literal[
+    "assistant_id", "graph_id", "name", "description", "config", "context", "metadata", "version", "created_at", "updated_at"
+]
+
+
+def _checked(config: JsonObject) -> JsonObject:
+    """Kept as given, keys of newer clients included; what we know of it is checked."""
+    Config.model_validate(config)
+    return config
+
+
+ConfigGiven = Annotated[JsonObject, AfterValidator(_checked)]
+GraphId = Annotated[str, Field(min_length=1, max_length=512)]
+Name = Annotated[str, Field(max_length=512)]
 
 
 class AssistantCount(Body):
@@ -22,7 +40,7 @@ class AssistantCount(Body):
     """Part of the name, case ignored."""
 
     def filter(self) -> AssistantFilter:
-        return AssistantFilter(graph_id=self.graph_id, metadata=self.metadata or None, name=self.name, limit=1)
+        return AssistantFilter(graph_id=self.graph_id, metadata=self.metadata or None, name=self.name)
 
 
 class AssistantSearch(AssistantCount):
@@ -32,7 +50,7 @@ class AssistantSearch(AssistantCount):
     offset: Offset = 0
     sort_by: str = "created_at"
     sort_order: Literal["asc", "desc"] = "desc"
-    select: list[str] | None = None
+    select: list[Selected] | None = None
 
     @field_validator("sort_order", mode="before")
     @classmethod
@@ -51,22 +69,94 @@ class AssistantSearch(AssistantCount):
         )
 
 
-class AssistantShown(BaseModel):
-    """An assistant as clients see it."""
+class AssistantCreate(Body):
+    """A new assistant: a graph with settings."""
+
+    graph_id: GraphId
+    assistant_id: UUID | None = None
+    config: ConfigGiven = Field(default_factory=dict)
+    """What its runs get below their own config: `configurable`, `tags`, `recursion_limit`, `metadata`."""
+    context: JsonObject = Field(default_factory=dict)
+    """The same for the graph's static context. One of this and `config.configurable` is given, and is both."""
+    metadata: JsonObject = Field(default_factory=dict)
+    name: Name = "Untitled"
+    description: str | None = None
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+
+    def new(self) -> NewAssistant:
+        """Raises Ambiguous where config.configurable and context are both given."""
+        config, context = _settings(self.config, self.context)
+        return NewAssistant(self.graph_id, self.assistant_id, self.name, self.description, config, context, self.metadata)
+
+
+class AssistantPatch(Body):
+    """What the next version of an assistant differs in."""
+
+    graph_id: GraphId | None = None
+    config: ConfigGiven | None = None
+    """Replaces the config, and the context where that is not given."""
+    context: JsonObject | None = None
+    """Replaces the context, and `config.configurable` where that is not given."""
+    metadata: JsonObject = Field(default_factory=dict)
+    """Merged with what is there."""
+    name: Name | None = None
+    description: str | None = None
+
+    def change(self, current: Assistant) -> AssistantChange:
+        """Raises Ambiguous as `AssistantCreate.new`."""
+        config, context = self.config, self.context
+        if config is not None or context is not None:
+            kept = {key: value for key, value in current.config.items() if key != "configurable"}
+            config, context = _settings(kept if config is None else config, context or {})
+        return AssistantChange(self.graph_id, self.name, self.description, config, context, self.metadata)
+
+
+class VersionSearch(Body):
+    """Which versions to show."""
+
+    metadata: JsonObject = Field(default_factory=dict)
+    limit: Limit = 10
+    offset: Offset = 0
+
+
+class VersionChosen(Body):
+    """Which version is to be the current one."""
+
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)]
+
+
+class AssistantVersionShown(BaseModel):
+    """A version as clients see it."""
 
     assistant_id: UUID
+    version: int
     graph_id: str
     name: str
     description: str | None
     config: JsonObject
     context: JsonObject
     metadata: JsonObject
-    version: int
     created_at: datetime
+
+
+class AssistantShown(AssistantVersionShown):
+    """An assistant as clients see it."""
+
     updated_at: datetime
 
 
-def shown(assistant: Assistant, select: list[str] | None = None) -> JsonObject:
+def shown(assistant: Assistant, select: list[Selected] | None = None) -> JsonObject:
     """A row as `AssistantShown`."""
-    fields = AssistantShown.model_fields
-    return only(select, {name: getattr(assistant, name) for name in fields})
+    return only(select, {name: getattr(assistant, name) for name in AssistantShown.model_fields})
+
+
+def version_shown(version: AssistantVersion) -> JsonObject:
+    """A row as `AssistantVersionShown`."""
+    return {name: getattr(version, name) for name in AssistantVersionShown.model_fields}
+
+
+def _settings(config: JsonObject, context: JsonObject) -> tuple[JsonObject, JsonObject]:
+    """Both, where one of `config.configurable` and context may be missing."""
+    refuse_both(config.get("configurable"), context)
+    configurable, context = mirrored(config.get("configurable"), context)
+    return ({**config, "configurable": configurable} if configurable else config), context

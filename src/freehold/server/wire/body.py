@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -32,6 +32,6 @@ class Body(BaseModel):
         return {key: value for key, value in given.items() if value is not None}
 
 
-def only(selected: list[str] | None, shown: JsonObject) -> JsonObject:
+def only(selected: Sequence[str] | None, shown: JsonObject) -> JsonObject:
     """The fields a client selected, or all."""
     return shown if not selected else {key: value for key, value in shown.items() if key in selected}

@@ -11,8 +11,8 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from freehold.core.errors import InvalidRequest, NotSupported
-from freehold.core.run import Durability, MultitaskStrategy, Run, RunRequest, RunStatus
+from freehold.core.errors import Ambiguous, InvalidRequest, NotSupported
+from freehold.core.run import Durability, MultitaskStrategy, Run, RunRequest, RunStatus, graph_keys
 from freehold.server.wire.body import Body, JsonObject
 from freehold.server.wire.threads import CheckpointGiven, CheckpointId
 
@@ -60,6 +60,14 @@ def _list_of_one(given: Any) -> Any:
     return [given] if isinstance(given, str) and given != "*" else given
 
 
+def refuse_both(configurable: Any, context: Any) -> None:
+    """Raises Ambiguous where a graph's settings are given twice, as LangGraph's own server does."""
+    if context and isinstance(configurable, dict) and graph_keys(configurable):
+        raise Ambiguous(
+            "both config.configurable and context are given", hint="give context alone: graphs that read configurable get it too"
+        )
+
+
 StreamModes = Annotated[tuple[str, ...], BeforeValidator(stream_modes)]
 Nodes = Annotated[Literal["*"] | tuple[str, ...], BeforeValidator(_list_of_one)]
 
@@ -99,7 +107,8 @@ class RunBody(Body):
 
     refused: ClassVar[Mapping[str, str]] = {
         "webhook": "poll the run or join its stream",
-        "strict_resume": "it is offered only by servers whose /info says so",
+        "feedback_keys": "they are answered with links into LangSmith; keep what users think of a run in its metadata",
+        "langsmith_tracing": "nothing is sent to LangSmith; telemetry.otlp_endpoint sends traces where you want them",
     }
 
     assistant_id: Annotated[str, Field(min_length=1)]
@@ -121,7 +130,8 @@ class RunBody(Body):
     """Nodes to stop before, or "*"."""
     interrupt_after: Nodes = ()
     """Nodes to stop after, or "*"."""
-    feedback_keys: tuple[str, ...] = ()
+    strict_resume: bool = False
+    """Fail a run whose resume answers no question that waits, instead of ignoring the answer; the thread stays as it was."""
     after_seconds: Annotated[float, Field(ge=0, le=MAX_AFTER_SECONDS)] = 0
     """Start this much later."""
     durability: Durability | None = None
@@ -129,13 +139,12 @@ class RunBody(Body):
     """Deprecated: true is durability "async", false is "exit"."""
     on_disconnect: Literal["cancel", "continue"] = "continue"
     """What a client that leaves `wait` or `stream` does to the run."""
-    langsmith_tracing: Any = None
-    """Has no effect: nothing is sent to LangSmith."""
 
     @model_validator(mode="after")
     def _input_or_command(self) -> RunBody:
         if self._command() and self.input not in (None, {}):
             raise ValueError("input and command exclude each other")
+        refuse_both(self.config.configurable, self.context)
         return self
 
     def request(self) -> RunRequest:
@@ -153,7 +162,7 @@ class RunBody(Body):
             interrupt_after=self.interrupt_after,
             checkpoint=self._checkpoint(),
             durability=self._durability(),
-            feedback_keys=self.feedback_keys,
+            strict_resume=self.strict_resume,
             on_completion=self._on_completion(),
         )
 
@@ -195,6 +204,7 @@ class RunWithoutThread(RunBody):
 
     refused: ClassVar[Mapping[str, str]] = {
         **RunBody.refused,
+        "thread_id": "POST /threads/{thread_id}/runs runs on a thread",
         "checkpoint": "a run without a thread has no checkpoint to start from",
         "checkpoint_id": "a run without a thread has no checkpoint to start from",
     }
@@ -202,8 +212,37 @@ class RunWithoutThread(RunBody):
     on_completion: Literal["keep", "delete"] = "delete"
     """Whether the thread stays after the run."""
 
+    @model_validator(mode="after")
+    def _nothing_to_resume(self) -> RunWithoutThread:
+        if self.command and self.command.resume is not None:
+            raise ValueError("a run without a thread has nothing to resume")
+        return self
+
     def _on_completion(self) -> Literal["keep", "delete"]:
         return self.on_completion
+
+
+#: Runs that are accepted together.
+Batch = Annotated[list[RunWithoutThread], Field(min_length=1, max_length=1000)]
+
+
+class RunsCancelled(Body):
+    """Runs to stop: those with an id on a thread, or all of a status."""
+
+    thread_id: UUID | None = None
+    run_ids: Annotated[tuple[UUID, ...], Field(min_length=1, max_length=1000)] | None = None
+    status: Literal["pending", "running", "all"] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> RunsCancelled:
+        by_id = self.thread_id is not None and self.run_ids is not None
+        if by_id == (self.status is not None) or (self.status and (self.thread_id or self.run_ids)):
+            raise ValueError('give either thread_id and run_ids, or status: "pending", "running" or "all"')
+        return self
+
+
+#: What `select` may name.
+Selected = Literal["run_id", "thread_id", "assistant_id", "created_at", "updated_at", "status", "metadata", "kwargs", "multitask_strategy"]
 
 
 class RunShown(BaseModel):
@@ -220,6 +259,10 @@ class RunShown(BaseModel):
     multitask_strategy: MultitaskStrategy
 
 
+#: Parts of a request that are not shown in `kwargs`.
+HIDDEN = frozenset({"metadata", "origin", "user", "graph_id"})
+
+
 def shown(run: Run) -> JsonObject:
     """A row as `RunShown`; plain, because a list of them is encoded faster than validated."""
     return {
@@ -230,6 +273,6 @@ def shown(run: Run) -> JsonObject:
         "updated_at": run.updated_at,
         "status": run.status,
         "metadata": run.metadata,
-        "kwargs": {key: value for key, value in asdict(run.request).items() if key not in {"metadata", "origin", "user"}},
+        "kwargs": {key: value for key, value in asdict(run.request).items() if key not in HIDDEN},
         "multitask_strategy": run.multitask_strategy,
     }

@@ -44,11 +44,14 @@ SELECT * FROM freehold.runs WHERE thread_id = %(thread_id)s AND status IN ('pend
 SELECT *, EXTRACT(epoch FROM now() - updated_at)::float8 AS untouched_seconds FROM freehold.runs
  WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND @on_owned_thread(runs)
 
--- list: runs of a thread of the caller, newest first
-SELECT * FROM freehold.runs
- WHERE thread_id = %(thread_id)s AND @on_owned_thread(runs)
-   AND (%(status)s::text IS NULL OR status = %(status)s)
- ORDER BY queue_position DESC LIMIT %(limit)s OFFSET %(offset)s
+-- list: runs of a thread of the caller, newest first, each row with how many there are in all; one row without a run where the page is empty
+SELECT page.*, counted.total
+  FROM (SELECT count(*) AS total FROM freehold.runs
+         WHERE thread_id = %(thread_id)s AND @on_owned_thread(runs) AND (%(status)s::text IS NULL OR status = %(status)s)) counted
+  LEFT JOIN LATERAL (SELECT * FROM freehold.runs
+                      WHERE thread_id = %(thread_id)s AND @on_owned_thread(runs) AND (%(status)s::text IS NULL OR status = %(status)s)
+                      ORDER BY queue_position DESC LIMIT %(limit)s OFFSET %(offset)s) page ON true
+ ORDER BY page.queue_position DESC
 
 -- delete: remove a run that is not active
 DELETE FROM freehold.runs
@@ -115,7 +118,7 @@ UPDATE freehold.threads
                      THEN 'busy' ELSE %(thread_status)s END,
        status_at_rest = %(thread_status)s,
        "values" = COALESCE(%(values)s, threads."values"), interrupts = COALESCE(%(interrupts)s, threads.interrupts),
-       error = %(error)s,
+       error = %(thread_error)s,
        updated_at = now(), state_updated_at = now()
   FROM done
  WHERE threads.thread_id = done.thread_id
@@ -141,7 +144,7 @@ UPDATE freehold.runs
 RETURNING run_id
 
 -- poisoned: runs whose worker died too often, with their graph
-SELECT runs.*, (SELECT graph_id FROM freehold.assistants WHERE assistants.assistant_id = runs.assistant_id) AS graph_id
+SELECT runs.*, COALESCE(request->>'graph_id', (SELECT graph_id FROM freehold.assistants WHERE assistants.assistant_id = runs.assistant_id)) AS graph_id
   FROM freehold.runs WHERE status = 'running' AND lease_until < now() AND attempt >= %(max_attempts)s
 
 -- reap_temporary: threads of stateless runs that ended a while ago
@@ -168,6 +171,34 @@ UPDATE freehold.runs
        available_at = LEAST(available_at, now()), updated_at = now()
  WHERE run_id = %(run_id)s AND status IN ('pending', 'running')
 
+-- threads_to_stop: threads of the caller's runs in a status, behind a thread, in the order in which every transaction locks several
+SELECT DISTINCT thread_id FROM freehold.runs
+ WHERE status = ANY(%(statuses)s) AND thread_id > %(behind)s AND @on_owned_thread(runs)
+ ORDER BY thread_id LIMIT %(limit)s
+
+-- lock_threads: hold threads of the caller for the rest of the transaction
+SELECT thread_id FROM freehold.threads WHERE thread_id = ANY(%(thread_ids)s) AND @owned ORDER BY thread_id FOR NO KEY UPDATE
+
+-- cancel_unstarted_of: `cancel_unstarted` for runs of several threads; null run_ids are all of them
+UPDATE freehold.runs SET status = 'interrupted', updated_at = now()
+ WHERE thread_id = ANY(%(thread_ids)s) AND status = 'pending' AND status = ANY(%(statuses)s) AND epoch = 0
+   AND (%(run_ids)s::uuid[] IS NULL OR run_id = ANY(%(run_ids)s::uuid[])) AND @on_owned_thread(runs)
+RETURNING run_id, thread_id
+
+-- remove_pending_of: `remove_pending` for runs of several threads
+DELETE FROM freehold.runs
+ WHERE thread_id = ANY(%(thread_ids)s) AND status = 'pending' AND status = ANY(%(statuses)s)
+   AND (%(run_ids)s::uuid[] IS NULL OR run_id = ANY(%(run_ids)s::uuid[])) AND @on_owned_thread(runs)
+RETURNING run_id, thread_id
+
+-- ask_to_stop_of: `ask_to_stop` for runs of several threads
+UPDATE freehold.runs
+   SET cancel = CASE WHEN cancel = 'rollback' THEN cancel ELSE %(action)s END,
+       available_at = LEAST(available_at, now()), updated_at = now()
+ WHERE thread_id = ANY(%(thread_ids)s) AND status = ANY(%(statuses)s)
+   AND (%(run_ids)s::uuid[] IS NULL OR run_id = ANY(%(run_ids)s::uuid[])) AND @on_owned_thread(runs)
+RETURNING run_id
+
 -- settle_thread: a thread without active runs is not busy
 UPDATE freehold.threads
    SET status = status_at_rest, updated_at = now()
@@ -177,7 +208,8 @@ UPDATE freehold.threads
 -- rewind_graph: once a run is gone, its thread belongs to the graph of the newest run it still has
 UPDATE freehold.threads
    SET metadata = metadata || jsonb_build_object('graph_id', newest.graph_id, 'assistant_id', newest.assistant_id::text)
-  FROM (SELECT assistants.graph_id, assistants.assistant_id FROM freehold.runs JOIN freehold.assistants USING (assistant_id)
+  FROM (SELECT COALESCE(runs.request->>'graph_id', assistants.graph_id) AS graph_id, runs.assistant_id
+          FROM freehold.runs LEFT JOIN freehold.assistants USING (assistant_id)  -- it may be deleted since
          WHERE runs.thread_id = %(thread_id)s ORDER BY runs.queue_position DESC LIMIT 1) newest
  WHERE threads.thread_id = %(thread_id)s
 
