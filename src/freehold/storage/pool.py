@@ -54,8 +54,9 @@ CONNECTION_ERRORS = (
 
 
 def is_away(error: psycopg.Error) -> bool:
-    """Whether an error says that the server is away, rather than that a statement cannot work (class 54: a value too large)."""
-    return isinstance(error, CONNECTION_ERRORS) and not (error.sqlstate or "").startswith("54")
+    """Whether an error says that the server is away, rather than that a statement cannot work (class 54: a value too large) or that a
+    function of ours refused it (class FH, which the driver takes for an operational error as it does every class it does not know)."""
+    return isinstance(error, CONNECTION_ERRORS) and not (error.sqlstate or "").startswith(("54", "FH"))
 
 
 def unstorable(error: psycopg.DataError, what: str) -> InvalidRequest:

@@ -1,0 +1,100 @@
+"""Quotas over HTTP: every way to start a run is refused with 429, and told when to come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from uuid import uuid4
+
+import httpx
+import pytest
+from tests.api.people import somebody
+from tests.api.serving import serving
+from tests.support.servers import ValkeyServer
+
+
+@pytest.fixture(scope="module")
+def url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
+    quotas = {"runs_per_minute": 3, "concurrent_runs": 2, "tokens_per_day": 6}
+    with serving(api_database_url, valkey.url, server={"auth": "keys"}, quotas=quotas) as address:
+        yield address
+
+
+async def use_up(client: httpx.AsyncClient) -> None:
+    """The runs of a minute."""
+    for _ in range(3):
+        assert (await client.post("/runs/wait", json={"assistant_id": "echo", "input": {"text": "x"}})).status_code == 200
+
+
+WAYS: dict[str, Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]] = {
+    "background": lambda client, thread: client.post(f"/threads/{thread}/runs", json={"assistant_id": "echo"}),
+    "wait": lambda client, thread: client.post(f"/threads/{thread}/runs/wait", json={"assistant_id": "echo"}),
+    "stream": lambda client, thread: client.post(f"/threads/{thread}/runs/stream", json={"assistant_id": "echo"}),
+    "rollback": lambda client, thread: client.post(
+        f"/threads/{thread}/runs", json={"assistant_id": "echo", "multitask_strategy": "rollback"}
+    ),
+    "without a thread": lambda client, thread: client.post("/runs", json={"assistant_id": "echo"}),
+    "wait without a thread": lambda client, thread: client.post("/runs/wait", json={"assistant_id": "echo"}),
+    "stream without a thread": lambda client, thread: client.post("/runs/stream", json={"assistant_id": "echo"}),
+    "chat": lambda client, thread: client.post("/chat", json={"message": "hello"}),
+    "OpenAI": lambda client, thread: client.post(
+        "/v1/chat/completions", json={"model": "talker", "messages": [{"role": "user", "content": "x"}]}
+    ),
+}
+
+
+@pytest.mark.compat("Tenants", "quotas", "every way to start a run is refused with 429 and Retry-After once the quota is used up")
+async def test_every_way_to_start_a_run_is_refused_and_told_when_to_come_back(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, f"busy-{uuid4()}") as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        await use_up(client)
+        for way, ask in WAYS.items():
+            response = await ask(client, thread)
+            assert response.status_code == 429, (way, response.text)
+            assert 1 <= int(response.headers["retry-after"]) <= 60
+            if way == "OpenAI":
+                assert response.json()["error"]["type"] == "rate_limit_error"
+            else:
+                assert response.json()["code"] == "quota" and "runs_per_minute" in response.json()["hint"]
+        assert (await client.get(f"/threads/{thread}/runs")).json() == []
+        assert (await client.get(f"/threads/{thread}")).json()["status"] == "idle"
+        assert (await client.delete(f"/threads/{thread}")).is_success  # who is over a quota can make room
+
+
+async def test_others_are_not_refused_for_it(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, f"busy-{uuid4()}") as busy, somebody(url, api_database_url, f"calm-{uuid4()}") as calm:
+        await use_up(busy)
+        assert (await calm.post("/runs/wait", json={"assistant_id": "echo", "input": {"text": "x"}})).status_code == 200
+
+
+async def test_of_many_at_once_as_many_pass_as_may_run_at_the_same_time(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, f"eager-{uuid4()}") as client:
+        answers = await asyncio.gather(*(client.post("/runs", json={"assistant_id": "waits", "input": {"text": "x"}}) for _ in range(3)))
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 429]
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert "2 runs are waiting or being executed by you" in refused.json()["detail"]
+        for answer in answers:
+            if answer.status_code == 200:
+                run = answer.json()
+                await client.post(f"/threads/{run['thread_id']}/runs/{run['run_id']}/cancel", params={"wait": True})
+
+
+async def test_tokens_that_models_used_are_counted_when_a_run_has_ended(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, f"wordy-{uuid4()}") as client:
+        response = await client.post("/chat", json={"message": "one two three four five six seven"})
+        assert response.status_code == 200, response.text
+        while (response := await client.post("/chat", json={"message": "more"})).status_code == 200:
+            await asyncio.sleep(0.05)  # it is counted right after the run has ended
+        assert "6 tokens were used today by you" in response.json()["detail"], response.text
+        assert int(response.headers["retry-after"]) > 60 or "tokens" in response.json()["detail"]
+
+
+async def test_while_valkey_is_away_runs_are_let_in(api_database_url: str) -> None:
+    away = "redis://127.0.0.1:1"
+    quotas = {"runs_per_minute": 1, "tokens_per_day": 1}
+    with serving(api_database_url, away, worker=False, server={"auth": "keys"}, quotas=quotas) as address:
+        async with somebody(address, api_database_url, f"lucky-{uuid4()}") as client:
+            for _ in range(3):
+                assert (await client.post("/runs", json={"assistant_id": "echo"})).status_code == 200
+            metrics = (await client.get("/metrics")).text
+    assert "freehold_quota_unchecked_total" in metrics
