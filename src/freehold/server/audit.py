@@ -133,6 +133,7 @@ class Audit:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
+        scope.setdefault("state", {})  # what is further in may get a copy of the scope, but with the same state
         answered = False
 
         async def sending(message: MutableMapping[str, Any]) -> None:
@@ -179,8 +180,8 @@ def note(scope: Scope, caller: Caller | None, action: tuple[str, str] | None, ob
 
 
 def _note(scope: Scope, status: int, message: MutableMapping[str, Any]) -> None:
-    state = scope.get("state") or {}
-    objects = {str(name): str(value) for name, value in (scope.get("path_params") or {}).items()}
+    state = scope["state"]
+    objects = {str(name): str(value) for name, value in (state.get("objects") or {}).items()}
     note(scope, state.get("caller"), state.get("action"), {**objects, **_made(message)}, status)
 
 

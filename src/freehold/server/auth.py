@@ -72,7 +72,8 @@ class Authentication:
             Unauthenticated: as `caller`.
             Forbidden: the credential does not reach so far, or the project's rules say no.
         """
-        connection.state.action = resource, action  # before anything is refused: the audit log reads both
+        # Before anything is refused: the audit log reads these.
+        connection.state.action, connection.state.objects = (resource, action), connection.path_params
         connection.state.caller = caller = await self.caller(connection)
         if not allows(caller.permissions, resource, action):
             raise Forbidden(f"this credential may not {action} {resource}", hint=f'it lacks the permission "{resource}:{action}"')
