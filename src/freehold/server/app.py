@@ -21,13 +21,14 @@ from freehold.server.audit import Audit
 from freehold.server.auth import Authentication
 from freehold.server.disabled import kept
 from freehold.server.guard import AnyBodyIsJson, Guard
+from freehold.server.mcp.tools import InputSchemas
 from freehold.server.mount_prefix import MountPrefix
 from freehold.server.parts import ServerParts
 from freehold.server.project_app import ProjectRoutes, load_app
 from freehold.server.project_auth import load_project_auth
 from freehold.server.request_headers import RequestHeaders
 from freehold.server.request_spans import RequestSpans
-from freehold.server.routes import assistants, audit, chat, openai, refused, runs, state, stateless, store, system, threads
+from freehold.server.routes import assistants, audit, chat, mcp, openai, refused, runs, state, stateless, store, system, threads
 
 #: In the order requests are matched: fixed paths of a resource before its `{id}` ones.
 ROUTERS = (
@@ -41,6 +42,7 @@ ROUTERS = (
     audit.router,
     chat.router,
     openai.router,
+    mcp.router,
     refused.router,
 )
 
@@ -70,6 +72,7 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
             )
             app.state.audit = parts.audit
             app.state.agents = Agents(parts.graphs)
+            app.state.input_schemas = InputSchemas()
             app.state.project_app = project_app = await asyncio.to_thread(load_app, parts.graphs.project)
             yield await stack.enter_async_context(project_app.running()) if project_app else {}
 

@@ -74,11 +74,27 @@ class Authentication:
         """
         # Before anything is refused: the audit log reads these.
         connection.state.action, connection.state.objects = (resource, action), connection.path_params
-        connection.state.caller = caller = await self.caller(connection)
+        return await self.allow(connection, await self.caller(connection), resource, action)
+
+    async def allow(
+        self, connection: HTTPConnection, caller: Caller, resource: Resource, action: Action, offered: dict[str, Any] | None = None
+    ) -> Caller:
+        """The second half of `permitted`, for routes whose body says what is done.
+
+        Args:
+            offered: what a handler sees and may change, where the request has another shape than those of the LangGraph API.
+
+        Raises:
+            Forbidden: as `permitted`.
+        """
+        connection.state.action, connection.state.objects = (resource, action), connection.path_params
+        connection.state.caller = caller
         if not allows(caller.permissions, resource, action):
             raise Forbidden(f"this credential may not {action} {resource}", hint=f'it lacks the permission "{resource}:{action}"')
         if self.project is None or self.project.handler(resource, action) is None:
             return caller
+        if offered is not None:
+            return await self.project.decide(caller, resource, action, offered)
         value = await (store_value(connection, action) if resource == "store" else _value(connection, action))
         decided = await self.project.decide(caller, resource, action, value.offered)
         value.take_back()

@@ -24,7 +24,6 @@ REFUSED: tuple[tuple[str, str, str], ...] = (
     ("GET", "/runs/crons/{cron_id}", "crons"),
     ("PATCH", "/runs/crons/{cron_id}", "crons"),
     ("DELETE", "/runs/crons/{cron_id}", "crons"),
-    ("POST", "/mcp", "MCP"),
     ("POST", "/a2a/{assistant_id}", "A2A"),
     ("POST", "/ui/{graph_id}", "generative UI"),
 )

@@ -1,0 +1,1 @@
+"""MCP: assistants as tools for other programs' models."""
