@@ -39,13 +39,13 @@ def thread_config(thread: Thread, checkpoint: dict[str, Any] | None = None) -> R
 
 @asynccontextmanager
 async def opened(
-    parts: ServerParts, thread: Thread, graph_id: str, access: AccessContext, *, pool: Pool | None = None
+    parts: ServerParts, caller: Caller, thread: Thread, graph_id: str, access: AccessContext, *, pool: Pool | None = None
 ) -> AsyncIterator[Graph]:
-    """The thread's graph with its checkpoints, by way of `pool` where one is given.
+    """The thread's graph with its checkpoints, by way of `pool` where one is given; a factory is told the caller's user.
 
     Entering raises NotFound or GraphError where the graph is not served any more.
     """
-    async with parts.graphs.open(graph_id, thread_config(thread), access=access) as bare:
+    async with parts.graphs.open(graph_id, thread_config(thread), access=access, store=parts.stores.of(caller), user=caller.user) as bare:
         yield bare.copy(update={"checkpointer": create_checkpointer(pool or parts.pool)})
 
 
@@ -55,6 +55,6 @@ async def current_values(parts: ServerParts, caller: Caller, thread_id: UUID) ->
     graph_id = graph_id_of(thread)
     if graph_id is None:
         return to_json(thread.values or {})
-    async with opened(parts, thread, graph_id, "threads.read") as graph:
+    async with opened(parts, caller, thread, graph_id, "threads.read") as graph:
         snapshot = await graph.aget_state(thread_config(thread))
     return to_json(snapshot.values)

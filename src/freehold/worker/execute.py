@@ -26,7 +26,7 @@ from freehold.core.encode import to_json
 from freehold.core.errors import CheckpointsMoved, FreeholdError, GraphError, LeaseLost, StorageUnavailable
 from freehold.core.ids import assistant_id
 from freehold.core.run import CancelAction, Run, RunStatus, graph_keys
-from freehold.core.user import user
+from freehold.core.user import User, user
 from freehold.events.log import EventLog
 from freehold.graphs.agents.failures import error_type
 from freehold.graphs.context import context_of
@@ -170,7 +170,8 @@ class RunExecution:
         store = self._needs.stores.of(Caller(self.run.organisation, self.run.owner))
         limit = asyncio.timeout(self._needs.run_seconds)
         try:
-            async with limit, self._needs.graphs.open(graph_id, config, store=store, context=self.run.request.context) as bare:
+            opening = self._needs.graphs.open(graph_id, config, store=store, context=self.run.request.context, user=self._user())
+            async with limit, opening as bare:
                 graph = bare.copy(update={"checkpointer": self._saver, "store": store})
                 values = await self._drive(graph, config, writer)
                 return await self._settle(graph, values)
@@ -178,6 +179,10 @@ class RunExecution:
             if limit.expired():
                 return await self._cut_off(self._timed_out())
             raise  # the graph's own
+
+    def _user(self) -> User | None:
+        """For the graph's factory: the one the project's own authentication named."""
+        return user(self.run.owner, self.run.request.user) if self.run.request.user else None
 
     async def _drive(self, graph: AnyGraph, config: RunnableConfig, writer: EventWriter) -> Any:
         """Stream the graph to its end and return the last root values."""
@@ -404,7 +409,7 @@ class RunExecution:
             graph_id = self._graph_id()
             self.observation.graph_is(graph_id)
             config = run_config(self.run, graph_id)
-            async with self._needs.graphs.open(graph_id, config, access="threads.read") as bare:
+            async with self._needs.graphs.open(graph_id, config, access="threads.read", user=self._user()) as bare:
                 graph = bare.copy(update={"checkpointer": self._saver})
                 snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
         except Exception as error:  # noqa: BLE001 - users' graphs raise anything; the run has ended all the same

@@ -65,7 +65,7 @@ async def update(thread_id: UUID, body: wire.StateUpdate, caller: ThreadChanger,
         graph_id = graph_id_of(thread)
         if graph_id is None:
             raise InvalidRequest(f"thread {thread_id} has no graph yet", hint="create it with graph_id, or run something on it first")
-        async with opened(parts, thread, graph_id, "threads.update", pool=held.pool) as graph:
+        async with opened(parts, caller, thread, graph_id, "threads.update", pool=held.pool) as graph:
             try:
                 made = await graph.aupdate_state(thread_config(thread, body.chosen()), body.values, as_node=body.as_node)
             except (InvalidUpdateError, ValueError) as error:
@@ -103,7 +103,7 @@ async def _read(
     graph_id = graph_id_of(thread)
     if graph_id is None:
         return reply(wire.selected(wire.blank_state(thread), select))
-    async with opened(parts, thread, graph_id, "threads.read") as graph:
+    async with opened(parts, caller, thread, graph_id, "threads.read") as graph:
         snapshot = await graph.aget_state(thread_config(thread, checkpoint), subgraphs=subgraphs)
     if checkpoint and checkpoint.get("checkpoint_id") and snapshot.created_at is None:
         raise NotFound(f"thread {thread_id} has no checkpoint {str(checkpoint['checkpoint_id'])[:100]}")
@@ -117,7 +117,7 @@ async def _history(parts: ServerParts, caller: Caller, thread_id: UUID, query: w
         return reply([])
     config = thread_config(thread, query.checkpoint.plain() if query.checkpoint else None)
     before = _before(thread, query.before_config())
-    async with opened(parts, thread, graph_id, "threads.read") as graph:
+    async with opened(parts, caller, thread, graph_id, "threads.read") as graph:
         found = graph.aget_state_history(config, filter=query.metadata, before=before, limit=query.limit)
         return reply([wire.selected(wire.state(snapshot), query.select) async for snapshot in found])
 

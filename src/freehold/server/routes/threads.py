@@ -38,7 +38,7 @@ async def create(caller: Annotated[Caller, permit("threads", "create")], parts: 
     making = parts.threads.making(caller, thread_id=body.thread_id, metadata=metadata, if_exists=body.if_exists, ttl=ttl)
     async with making as held:
         if held.is_new:
-            await _apply(parts, held, body.supersteps)
+            await _apply(parts, caller, held, body.supersteps)
     return reply(shown(await parts.threads.get(caller, held.thread.thread_id)))
 
 
@@ -117,14 +117,14 @@ def default_ttl(parts: ServerParts) -> TimeToLive | None:
     return TimeToLive(ttl.default_ttl, ttl.strategy) if ttl and ttl.default_ttl else None
 
 
-async def _apply(parts: ServerParts, held: HeldThread, supersteps: list[Superstep]) -> None:
+async def _apply(parts: ServerParts, caller: Caller, held: HeldThread, supersteps: list[Superstep]) -> None:
     """The state a thread begins with. Raises InvalidRequest where the graph does not take it; nothing is stored then."""
     thread = held.thread
     graph_id = graph_id_of(thread)
     if graph_id is None:
         raise InvalidRequest("supersteps: the thread has no graph", hint="pass graph_id too")
     steps = [[update.plain() for update in step.updates] for step in supersteps]
-    async with opened(parts, thread, graph_id, "threads.update", pool=held.pool) as graph:
+    async with opened(parts, caller, thread, graph_id, "threads.update", pool=held.pool) as graph:
         try:
             await graph.abulk_update_state(thread_config(thread), steps)
         except (InvalidUpdateError, ValueError) as error:
