@@ -37,6 +37,8 @@ from freehold.graphs.loader import AnyGraph
 from freehold.graphs.project import Project, project_of
 from freehold.graphs.registry import GraphRegistry, load_project
 from freehold.graphs.store_index import OwnEmbedder, store_semantic
+from freehold.graphs.webhooks import headers as webhook_headers
+from freehold.graphs.webhooks import url_policy
 from freehold.rag.embed import DIMENSIONS as EMBEDDING_DIMENSIONS
 from freehold.rag.embed import embedder_loader
 from freehold.rag.embeddings import OwnEmbeddings
@@ -45,6 +47,7 @@ from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
 from freehold.storage.audit import AuditLog
 from freehold.storage.conversations import Conversations
+from freehold.storage.crons import Crons
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.quotas import Quotas, create_quotas
 from freehold.storage.runs import Runs
@@ -52,6 +55,7 @@ from freehold.storage.store import Stores
 from freehold.storage.thread_search import ThreadSearch
 from freehold.storage.threads import Threads
 from freehold.storage.tool_calls import ToolCallLog
+from freehold.storage.webhooks import Webhooks
 from freehold.telemetry import logs, tracing
 from freehold.tools import calculate, current_time, query_database, search_knowledge_base
 from freehold.tools.base import guard
@@ -59,6 +63,7 @@ from freehold.worker.accounting import Accounting
 from freehold.worker.execute import Needs
 from freehold.worker.main import Worker
 from freehold.worker.retention import audit_age, policies
+from freehold.worker.webhooks import SendingRules, WebhookSender
 
 if TYPE_CHECKING:
     from freehold.server.audit import AuditWriter
@@ -131,6 +136,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             threads=Threads(shared.pool),
             thread_search=ThreadSearch(shared.pool),
             assistants=shared.assistants,
+            crons=Crons(shared.pool, shared.runs),
             api_keys=keys,
             tokens=await _tokens(settings, stack),
             audit=await _audit(settings, shared, stack),
@@ -139,6 +145,8 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             reader=reader,
             graphs=shared.graphs,
             stores=shared.stores,
+            webhooks=_webhooks(settings, shared.pool),
+            webhook_policy=url_policy(settings.webhooks, shared.graphs.project),
         )
 
 
@@ -170,6 +178,7 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
             graphs=shared.graphs,
             stores=shared.stores,
             run_seconds=settings.limits.run_seconds,
+            webhooks=_webhook_sender(settings, shared),
         )
         _keep_what_is_loaded()
         warming = asyncio.create_task(shared.shipped.warm(), name="warm") if shared.shipped else None
@@ -186,6 +195,23 @@ async def open_worker(settings: Settings) -> AsyncIterator[Worker]:
         )
         if warming:
             warming.cancel()
+
+
+def _webhooks(settings: Settings, pool: Pool) -> Webhooks:
+    return Webhooks(pool, settings.webhooks.secret.get_secret_value() if settings.webhooks.secret else None)
+
+
+def _webhook_sender(settings: Settings, shared: Opened) -> WebhookSender:
+    chosen, project = settings.webhooks, shared.graphs.project
+    rules = SendingRules(
+        policy=url_policy(chosen, project),
+        headers=webhook_headers(project, env.whole()),
+        server_url=(chosen.server_url or settings.server.url) + (project.http.mount_prefix if project else ""),
+        attempts=chosen.attempts,
+        first_pause_seconds=chosen.retry_seconds,
+        timeout_seconds=chosen.timeout_seconds,
+    )
+    return WebhookSender(_webhooks(settings, shared.pool), rules)
 
 
 def _keep_what_is_loaded() -> None:

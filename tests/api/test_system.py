@@ -23,7 +23,7 @@ async def test_info_tells_versions_and_what_is_supported(http: httpx.AsyncClient
     assert info["langgraph_py_version"] == version("langgraph")
     assert info["flags"] == {
         "assistants": True,
-        "crons": False,
+        "crons": True,
         "langsmith": False,
         "langsmith_tracing_replicas": False,
         "strict_resume": True,

@@ -49,6 +49,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PROMETHEUS_MULTIPROC_DIR", "Folder through which workers hand their metrics to the server's /metrics."),
     Variable("OTEL_EXPORTER_OTLP_ENDPOINT", "Where traces are sent, OTLP over HTTP (same as telemetry.otlp_endpoint)."),
     Variable("OTEL_EXPORTER_OTLP_HEADERS", "Headers for it, e.g. authorization=Bearer%20...", secret=True),
+    Variable(
+        "FREEHOLD_WEBHOOK_SECRET", "What the secrets that webhooks are signed with are derived from (same as webhooks.secret).", secret=True
+    ),
     Variable("FREEHOLD_LLAMA_SERVER", "Path of a llama-server to use instead of fetching or building one."),
     Variable("NO_COLOR", "Any value: plain output without colours."),
     Variable("CI", "Any value: no prompts and no moving progress bars."),
@@ -82,6 +85,11 @@ def minimal(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """A small environment for programs that are not ours, with `extra` on top."""
     kept = {name: value for name, value in os.environ.items() if name in _MINIMAL or name.startswith(_MINIMAL_PREFIXES)}
     return {**kept, **(extra or {})}
+
+
+def whole() -> Mapping[str, str]:
+    """Everything that is set, for what a user's project names itself (`${{ env.NAME }}` in langgraph.json)."""
+    return os.environ
 
 
 def inherited(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -29,6 +29,7 @@ FROM_ENVIRONMENT: Mapping[str, str] = {
     "FREEHOLD_MODEL": "model.name",
     "FREEHOLD_MODEL_CONTEXT": "model.context",
     "FREEHOLD_READER_DATABASE_URL": "tools.sql.url",
+    "FREEHOLD_WEBHOOK_SECRET": "webhooks.secret",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "telemetry.otlp_endpoint",
     "OTEL_EXPORTER_OTLP_HEADERS": "telemetry.otlp_headers",
 }
@@ -154,7 +155,7 @@ def _nearest(key: str) -> str:
 
 
 def _is_secret(key: str) -> bool:
-    return key.rsplit(".", 1)[-1] in {"url", "api_key", "otlp_headers"}
+    return key.rsplit(".", 1)[-1] in {"url", "api_key", "otlp_headers", "secret"}
 
 
 def _flatten(section: BaseModel, prefix: str = "") -> list[tuple[str, str]]:

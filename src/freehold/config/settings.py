@@ -5,6 +5,8 @@ Each section is one class; field docstrings are the reference. Loading, origins 
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -20,6 +22,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 #: JWS algorithms with a public key. One with a shared secret would let whoever checks tokens make them.
 SigningAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+_HOST_OR_NETWORK = re.compile(r"[0-9A-Za-z._-]+|[0-9A-Fa-f.:]+(/\d{1,3})?")
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -283,6 +286,38 @@ class LimitsSection(Section):
     """Larger request bodies are refused."""
 
 
+class WebhooksSection(Section):
+    require_https: bool = True
+    """Refuse webhooks with http, but for hosts in allow_private."""
+    allow_private: tuple[str, ...] = ()
+    """Hosts and networks that webhooks may reach although they are not public, e.g. ["hooks.lan", "10.1.0.0/16"]."""
+    secret: Annotated[SecretStr, Field(min_length=24)] | None = None
+    """What the secret of each owner is derived from; default: one that is made at first use. Better given as FREEHOLD_WEBHOOK_SECRET."""
+    attempts: Annotated[int, Field(ge=1, le=20)] = 8
+    """Tries until a delivery is given up."""
+    retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 10
+    """Pause after the first try; each later one is 4.4 times as long, so that 8 tries take about a day."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 10
+    """A receiver that takes longer is tried again later."""
+    server_url: str | None = None
+    """Where workers reach the agent server, for webhooks that are a path; default: server.host and server.port."""
+
+    @field_validator("allow_private")
+    @classmethod
+    def _are_hosts_or_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            if not _HOST_OR_NETWORK.fullmatch(entry):
+                raise ValueError(f'expected host names, addresses or networks such as "10.1.0.0/16", got "{entry}"')
+            if "/" in entry or ":" in entry:
+                ip_network(entry)
+        return entries
+
+    @field_validator("server_url")
+    @classmethod
+    def _server_url_is_http(cls, url: str | None) -> str | None:
+        return _http_url(url, "http://server:8123")
+
+
 class TelemetrySection(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """How much is logged."""
@@ -319,4 +354,5 @@ class Settings(Section):
     store: StoreSection = StoreSection()
     tools: ToolsSection = ToolsSection()
     limits: LimitsSection = LimitsSection()
+    webhooks: WebhooksSection = WebhooksSection()
     telemetry: TelemetrySection = TelemetrySection()

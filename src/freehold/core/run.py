@@ -17,6 +17,10 @@ ACTIVE: frozenset[str] = frozenset({"pending", "running"})
 TERMINAL: frozenset[str] = frozenset({"success", "error", "timeout", "interrupted"})
 
 
+#: Fields of a request that are not shown among its others: kept elsewhere, or nobody's business.
+HIDDEN = frozenset({"metadata", "origin", "user", "graph_id"})
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """What a client asked for; stored as JSON with the run and read by the worker that executes it."""
@@ -34,6 +38,8 @@ class RunRequest:
     checkpoint: dict[str, Any] | None = None
     durability: Durability = "async"
     on_completion: Literal["keep", "delete"] = "keep"
+    #: Where to report its end: a URL, or a path of the project's own app.
+    webhook: str | None = None
     #: Who asked, as the project's own authentication gave it; None where keys or nothing decided. Not shown to clients.
     user: dict[str, Any] | None = None
     #: Whether a resume that answers no question that waits fails the run, instead of being ignored.

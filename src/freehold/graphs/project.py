@@ -47,7 +47,6 @@ REFUSED: Mapping[str, str] = {
     "priority": "remove it; runs are taken in the order they came",
     "ui": "remove it; no interface components are served",
     "ui_config": "remove it; no interface components are served",
-    "webhooks": "remove it; no webhooks are sent",
 }
 
 _OTHER_KEYS = frozenset({"$schema", "_INTERNAL_docker_tag", "graphs", "dependencies", "env"})

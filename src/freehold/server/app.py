@@ -28,7 +28,22 @@ from freehold.server.project_app import ProjectRoutes, load_app
 from freehold.server.project_auth import load_project_auth
 from freehold.server.request_headers import RequestHeaders
 from freehold.server.request_spans import RequestSpans
-from freehold.server.routes import assistants, audit, chat, mcp, openai, refused, runs, state, stateless, store, system, threads
+from freehold.server.routes import (
+    assistants,
+    audit,
+    chat,
+    crons,
+    mcp,
+    openai,
+    refused,
+    runs,
+    state,
+    stateless,
+    store,
+    system,
+    threads,
+    webhooks,
+)
 
 #: In the order requests are matched: fixed paths of a resource before its `{id}` ones.
 ROUTERS = (
@@ -36,10 +51,12 @@ ROUTERS = (
     assistants.router,
     threads.router,
     state.router,
+    crons.router,
     stateless.router,
     runs.router,
     store.router,
     audit.router,
+    webhooks.router,
     chat.router,
     openai.router,
     mcp.router,

@@ -121,6 +121,8 @@ async def launch(
 
 async def _complete(parts: ServerParts, caller: Caller, target: Target, request: RunRequest) -> RunRequest:
     """What is stored with a run, so that nothing has to be looked up when it is executed."""
+    if request.webhook:
+        await parts.webhook_policy.check(request.webhook)
     settings = target.settings
     if settings is None:
         is_system = target.assistant_id == assistant_id(target.graph_id)

@@ -12,16 +12,19 @@ from freehold.config.settings import Settings
 from freehold.events.log import EventLog
 from freehold.events.reader import EventReader
 from freehold.graphs.registry import GraphRegistry
+from freehold.outbound.policy import UrlPolicy
 from freehold.server.audit import AuditWriter
 from freehold.server.standing import Standing
 from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
 from freehold.storage.conversations import Conversations
+from freehold.storage.crons import Crons
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
 from freehold.storage.store import Stores
 from freehold.storage.thread_search import ThreadSearch
 from freehold.storage.threads import Threads
+from freehold.storage.webhooks import Webhooks
 
 if TYPE_CHECKING:  # loaded where tokens are taken
     from freehold.server.oidc import TokenVerifier
@@ -38,6 +41,7 @@ class ServerParts:
     threads: Threads
     thread_search: ThreadSearch
     assistants: Assistants
+    crons: Crons
     api_keys: ApiKeys
     #: None where no tokens are taken.
     tokens: TokenVerifier | None
@@ -48,6 +52,8 @@ class ServerParts:
     reader: EventReader
     graphs: GraphRegistry
     stores: Stores
+    webhooks: Webhooks
+    webhook_policy: UrlPolicy
 
 
 async def _of_app(connection: HTTPConnection) -> ServerParts:

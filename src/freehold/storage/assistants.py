@@ -119,12 +119,6 @@ class Assistants:
             raise NotFound(f"Assistant with ID {wanted} not found")
         return _assistant(rows[0])
 
-    async def _get(self, conn: AsyncConnection[DictRow], caller: Caller, wanted: UUID) -> Assistant:
-        row = await _one(conn, SQL["get"], {"assistant_id": wanted, **caller.arguments()})
-        if row is None:
-            raise NotFound(f"Assistant with ID {wanted} not found")
-        return _assistant(row)
-
     async def change(self, caller: Caller, wanted: UUID, change: AssistantChange) -> Assistant:
         """Make a new version, which is the current one then. Raises NotFound, Forbidden for a system assistant."""
         arguments = {**caller.arguments(), **_columns(change), "assistant_id": wanted}
@@ -163,7 +157,7 @@ class Assistants:
             "offset": offset,
         }
         async with as_caller(self._pool, caller) as conn:
-            assistant = await self._get(conn, caller, wanted)
+            assistant = await assistant_within(conn, caller, wanted)
             if assistant.is_system:
                 matches = all(assistant.metadata.get(key) == value for key, value in (metadata or {}).items())
                 only = [_only_version(assistant)] if matches else []
@@ -201,7 +195,7 @@ class Assistants:
         """Lock an assistant of the caller's until the transaction ends; the next statement sees what was changed before."""
         if await _one(conn, SQL["hold"], {"assistant_id": wanted, **caller.arguments()}) is not None:
             return
-        assistant = await self._get(conn, caller, wanted)
+        assistant = await assistant_within(conn, caller, wanted)
         assert assistant.is_system
         raise Forbidden(
             f"\"{assistant.name}\" is the system's assistant of its graph and everybody's: it cannot be changed or deleted",
@@ -242,6 +236,14 @@ def _conditions(caller: Caller, wanted: AssistantFilter, loaded: list[str]) -> d
         "filter": Jsonb(wanted.metadata) if wanted.metadata else None,
         "name": name,
     }
+
+
+async def assistant_within(conn: AsyncConnection[DictRow], caller: Caller, wanted: UUID) -> Assistant:
+    """`Assistants.get` as a part of a transaction that is open. Raises NotFound."""
+    row = await _one(conn, SQL["get"], {"assistant_id": wanted, **caller.arguments()})
+    if row is None:
+        raise NotFound(f"Assistant with ID {wanted} not found")
+    return _assistant(row)
 
 
 def _columns(given: NewAssistant | AssistantChange) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from freehold.core.run import CancelAction, RunStatus
 from freehold.storage import queries
 from freehold.storage.checkpointer.upkeep import delete_for_runs
 from freehold.storage.pool import Pool, act_as_process, as_caller
+from freehold.storage.webhooks import report_ends
 
 SQL = queries.load("runs")
 
@@ -52,6 +53,7 @@ async def _stop_on(conn: AsyncConnection[DictRow], arguments: dict[str, Any]) ->
     asked = await _all(conn, "ask_to_stop_of", arguments)
     if ended:
         await act_as_process(conn)
+        await report_ends(conn, [row["run_id"] for row in ended])
         if arguments["action"] == "rollback":
             await delete_for_runs(conn, [str(row["run_id"]) for row in ended])
         for thread_id in {row["thread_id"] for row in ended}:

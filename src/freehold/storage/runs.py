@@ -6,7 +6,7 @@ worker that claimed the run and change nothing once another one holds it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 from uuid import UUID
@@ -29,6 +29,7 @@ from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads
 from freehold.storage.checkpointer.write import FENCED, TAKEN
 from freehold.storage.pool import Pool, act_as_process, act_for, as_caller, connection, rows_of, unstorable
 from freehold.storage.quotas import Quotas
+from freehold.storage.webhooks import report_ends
 from freehold.telemetry.metrics import RUNS
 
 SQL = queries.load("runs")
@@ -193,6 +194,31 @@ class Runs:
                 answers = [await conn.execute(SQL[name], arguments, prepare=True) for name in names]
             return await answers[-1].fetchone()
 
+    async def accept_within(
+        self, conn: Connection, caller: Caller, target: Target, request: RunRequest, *, strategy: MultitaskStrategy = "enqueue"
+    ) -> Accepted:
+        """`accept` as a part of a transaction that is open: what it stores is committed with the rest, and nothing where it raises."""
+        if self._quotas:
+            await self._quotas.admit(caller)
+        arguments = {**_arguments(caller, target, request, strategy, 0), "temporary": target.temporary}
+        stopped: tuple[UUID, ...] = ()
+        try:
+            async with conn.transaction():  # a savepoint
+                if self._quotas:
+                    await self._quotas.hold(conn, caller)
+                if target.thread_id is not None and strategy != "enqueue":
+                    stopped = await self._make_way(conn, target, arguments, strategy)
+                if self._quotas:
+                    await self._quotas.admit_within(conn, caller)
+                row = await _one(conn, "enqueue_stateless" if target.thread_id is None else "enqueue", arguments)
+        except psycopg.DatabaseError as error:
+            if refusal := self._refusal(error):
+                raise refusal from error
+            raise
+        if row is None:
+            raise NotFound(f"thread {target.thread_id} does not exist")
+        return Accepted(_run(row), stopped)
+
     async def _make_way(self, conn: Connection, target: Target, arguments: dict[str, Any], strategy: MultitaskStrategy) -> tuple[UUID, ...]:
         """Within the accepting transaction: make sure of the thread, then apply the strategy to its active runs."""
         if target.create_thread:
@@ -254,6 +280,8 @@ class Runs:
                 await self._forget(conn, run)
                 return True
         elif await _one(conn, "cancel_unstarted", arguments):
+            if run.request.webhook:
+                await report_ends(conn, [run.run_id])
             return True
         await conn.execute(SQL["ask_to_stop"], arguments)
         return False
@@ -370,7 +398,7 @@ class Runs:
         """
         end = _end(run, status, thread_status, values, interrupts, error, if_expired=if_expired)
         async with connection(self._pool) as conn:
-            return (await _finish(conn, end, pending))[0]
+            return (await _finish(conn, run, end, pending))[0]
 
     async def finish_and_claim(
         self,
@@ -388,9 +416,9 @@ class Runs:
         end = _end(run, status, thread_status, values, interrupts, error)
         async with connection(self._pool) as conn:
             try:
-                won, rows = await _finish(conn, end, pending, {**asdict(claimant), "limit": 1})
+                won, rows = await _finish(conn, run, end, pending, {**asdict(claimant), "limit": 1})
             except psycopg.errors.UniqueViolation:  # as in `claim_several`; it took the end with it
-                return (await _finish(conn, end, pending))[0], None
+                return (await _finish(conn, run, end, pending))[0], None
         return won, _run(rows[0]) if rows else None
 
     async def release(self, run: Run) -> bool:
@@ -470,11 +498,16 @@ def _arguments(caller: Caller, target: Target, request: RunRequest, strategy: st
     }
 
 
-def _run(row: DictRow) -> Run:
-    stored = {name: value for name, value in row["request"].items() if name in _REQUEST_FIELDS}
+def stored_request(stored: Mapping[str, Any]) -> RunRequest:
+    """What was written as JSON; keys of other versions are left aside."""
+    known = {name: value for name, value in stored.items() if name in _REQUEST_FIELDS}
     for name in ("stream_mode", "interrupt_before", "interrupt_after"):
-        if isinstance(stored.get(name), list):
-            stored[name] = tuple(stored[name])
+        if isinstance(known.get(name), list):
+            known[name] = tuple(known[name])
+    return RunRequest(**known)
+
+
+def _run(row: DictRow) -> Run:
     return Run(
         run_id=row["run_id"],
         thread_id=row["thread_id"],
@@ -482,7 +515,7 @@ def _run(row: DictRow) -> Run:
         organisation=row["organisation"],
         owner=row["owner"],
         status=row["status"],
-        request=RunRequest(**stored),
+        request=stored_request(row["request"]),
         metadata=row["metadata"],
         multitask_strategy=row["multitask_strategy"],
         epoch=row["epoch"],
@@ -523,7 +556,7 @@ def _end(
 
 
 async def _finish(
-    conn: Connection, end: dict[str, Any], pending: Pending | None, claim: dict[str, Any] | None = None
+    conn: Connection, run: Run, end: dict[str, Any], pending: Pending | None, claim: dict[str, Any] | None = None
 ) -> tuple[bool, list[DictRow]]:
     """Store what is pending of a run, end it and, with `claim`, take the next: whether it ended, and what was claimed.
 
@@ -537,6 +570,8 @@ async def _finish(
             if pending:
                 await conn.execute(pending.statement, pending.arguments, prepare=True)
             ended = await conn.execute(SQL["finish"], end, prepare=True)
+            if run.request.webhook:
+                await report_ends(conn, [run.run_id])
             claimed = await conn.execute(SQL["claim"], claim, prepare=True) if claim else None
         return await ended.fetchone() is not None, await claimed.fetchall() if claimed else []
     except psycopg.Error as error:

@@ -93,6 +93,20 @@ QUEUE_DEPTH = Gauge(
 )
 QUEUE_AGE = Gauge("freehold_queue_age_seconds", "Seconds the first of them has waited.", multiprocess_mode="mostrecent")
 
+# crons
+CRON_FIRINGS = Counter(
+    "freehold_cron_firings_total",
+    "Crons that were due; outcome is fired (a run was started), skipped (this time there was none) or disabled.",
+    ["outcome"],
+)
+
+# webhooks
+WEBHOOK_DELIVERIES = Counter(
+    "freehold_webhook_deliveries_total",
+    "Tries to tell a webhook of a run's end; outcome is delivered, failed (it is tried again) or given_up.",
+    ["outcome"],
+)
+
 # tools
 TOOL_CALLS = Counter("freehold_tool_calls_total", "Tool calls; outcome is ok, error, timeout, invalid or cancelled.", ["tool", "outcome"])
 TOOL_DURATION = Histogram("freehold_tool_duration_seconds", "Seconds a tool call took.", ["tool"], buckets=_STEP_BUCKETS)

@@ -40,6 +40,7 @@ from freehold.telemetry import logs
 from freehold.telemetry.execution import Observation
 from freehold.worker.publish import EventWriter
 from freehold.worker.stream import INTERRUPT, Translator, interrupts_on_wire
+from freehold.worker.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,8 @@ class Needs:
     graphs: GraphRegistry
     stores: Stores
     run_seconds: float
+    #: Sends what runs with a webhook leave; None: other processes do.
+    webhooks: WebhookSender | None = None
 
 
 class Slot(Protocol):
@@ -299,6 +302,8 @@ class RunExecution:
         interrupts = [item for items in (ending.interrupts or {}).values() for item in items]
         head = to_json({"status": ending.status, "error": ending.error, "interrupts": interrupts})
         writer.end(head[:-1] + b',"values":' + (values or b"null") + b"}")
+        if self.run.request.webhook and self._needs.webhooks:
+            self._needs.webhooks.look_now()
         if self._others_may_start:
             await self._needs.events.wake_workers()
 

@@ -20,6 +20,7 @@ from uuid import UUID
 from freehold.core.errors import StorageUnavailable
 from freehold.core.run import Run
 from freehold.events.log import CANCEL, WAKE
+from freehold.storage.crons import Crons
 from freehold.storage.retention import Policy, Retention
 from freehold.storage.runs import TEMPORARY_AT_ONCE, Claimant
 from freehold.telemetry import logs
@@ -27,6 +28,7 @@ from freehold.worker.accounting import Accounting
 from freehold.worker.execute import Needs, RunExecution
 from freehold.worker.lease import LeaseKeeper
 from freehold.worker.retention import prune_for_ever
+from freehold.worker.schedule import fire_for_ever
 from freehold.worker.store import sweep_for_ever
 
 log = logging.getLogger(__name__)
@@ -98,6 +100,8 @@ class Worker:
                 asyncio.create_task(self._reap_for_ever(), name="reap"),
                 asyncio.create_task(prune_for_ever(Retention(self._needs.pool), self._retention), name="retention"),
                 asyncio.create_task(sweep_for_ever(self._needs.stores, self._sweep_minutes), name="store-sweep"),
+                asyncio.create_task(fire_for_ever(Crons(self._needs.pool, self._needs.runs), self._needs.events), name="crons"),
+                *([asyncio.create_task(sender.send_for_ever(), name="webhooks")] if (sender := self._needs.webhooks) else []),
             ]
             if self._accounting:
                 helpers.append(asyncio.create_task(self._accounting.run(), name="accounting"))

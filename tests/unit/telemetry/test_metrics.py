@@ -35,6 +35,8 @@ FIXED = {
     "freehold_queue_depth": (),
     "freehold_queue_age_seconds": (),
     "freehold_step_duration_seconds": ("graph",),
+    "freehold_cron_firings_total": ("outcome",),
+    "freehold_webhook_deliveries_total": ("outcome",),
     "freehold_tool_calls_total": ("tool", "outcome"),
     "freehold_tool_duration_seconds": ("tool",),
     "freehold_active_threads": (),

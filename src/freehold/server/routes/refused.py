@@ -17,13 +17,6 @@ REFUSED: tuple[tuple[str, str, str], ...] = (
     ("GET", "/threads/{thread_id}/stream", "streaming all runs of a thread"),
     ("POST", "/threads/{thread_id}/commands", "protocol v2 commands"),
     ("POST", "/threads/{thread_id}/stream/events", "protocol v2 event streams"),
-    ("POST", "/threads/{thread_id}/runs/crons", "crons"),
-    ("POST", "/runs/crons", "crons"),
-    ("POST", "/runs/crons/search", "crons"),
-    ("POST", "/runs/crons/count", "crons"),
-    ("GET", "/runs/crons/{cron_id}", "crons"),
-    ("PATCH", "/runs/crons/{cron_id}", "crons"),
-    ("DELETE", "/runs/crons/{cron_id}", "crons"),
     ("POST", "/a2a/{assistant_id}", "A2A"),
     ("POST", "/ui/{graph_id}", "generative UI"),
 )

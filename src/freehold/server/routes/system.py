@@ -31,7 +31,7 @@ router = APIRouter(tags=["system"])
 CHECK_SECONDS = 3.0
 
 #: What clients may rely on; the SDKs and UIs read these names.
-FLAGS = {"assistants": True, "crons": False, "langsmith": False, "langsmith_tracing_replicas": False, "strict_resume": True}
+FLAGS = {"assistants": True, "crons": True, "langsmith": False, "langsmith_tracing_replicas": False, "strict_resume": True}
 
 #: Pages load nothing from elsewhere.
 PAGE_POLICY = {

@@ -12,7 +12,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from freehold.core.errors import Ambiguous, InvalidRequest, NotSupported
-from freehold.core.run import Durability, MultitaskStrategy, Run, RunRequest, RunStatus, graph_keys
+from freehold.core.run import HIDDEN, Durability, MultitaskStrategy, Run, RunRequest, RunStatus, graph_keys
 from freehold.server.wire.body import Body, JsonObject
 from freehold.server.wire.threads import CheckpointGiven, CheckpointId
 
@@ -106,7 +106,6 @@ class RunBody(Body):
     """What every way of creating a run takes."""
 
     refused: ClassVar[Mapping[str, str]] = {
-        "webhook": "poll the run or join its stream",
         "feedback_keys": "they are answered with links into LangSmith; keep what users think of a run in its metadata",
         "langsmith_tracing": "nothing is sent to LangSmith; telemetry.otlp_endpoint sends traces where you want them",
     }
@@ -134,6 +133,8 @@ class RunBody(Body):
     """Fail a run whose resume answers no question that waits, instead of ignoring the answer; the thread stays as it was."""
     after_seconds: Annotated[float, Field(ge=0, le=MAX_AFTER_SECONDS)] = 0
     """Start this much later."""
+    webhook: Annotated[str, Field(min_length=1, max_length=8192)] | None = None
+    """URL that is told how the run ended."""
     durability: Durability | None = None
     checkpoint_during: bool | None = None
     """Deprecated: true is durability "async", false is "exit"."""
@@ -164,6 +165,7 @@ class RunBody(Body):
             durability=self._durability(),
             strict_resume=self.strict_resume,
             on_completion=self._on_completion(),
+            webhook=self.webhook,
         )
 
     def _command(self) -> JsonObject | None:
@@ -257,10 +259,6 @@ class RunShown(BaseModel):
     metadata: JsonObject
     kwargs: JsonObject
     multitask_strategy: MultitaskStrategy
-
-
-#: Parts of a request that are not shown in `kwargs`.
-HIDDEN = frozenset({"metadata", "origin", "user", "graph_id"})
 
 
 def shown(run: Run) -> JsonObject:

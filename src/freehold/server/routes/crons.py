@@ -1,0 +1,107 @@
+"""Crons: runs that are started by the clock, on one thread or on a thread each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from freehold.core.caller import Caller
+from freehold.core.ids import new_id
+from freehold.server.auth import permit
+from freehold.server.json_body import JsonRoute
+from freehold.server.launch import find_assistant
+from freehold.server.parts import Parts, ServerParts
+from freehold.server.reply import nothing, page, reply
+from freehold.server.wire.body import JsonObject
+from freehold.server.wire.crons import (
+    CronBody,
+    CronCount,
+    CronOnThread,
+    CronPatch,
+    CronSearch,
+    CronShown,
+    CronWithoutThread,
+    patched,
+    shown,
+)
+
+CronCreator = Annotated[Caller, permit("crons", "create")]
+CronReader = Annotated[Caller, permit("crons", "read")]
+CronChanger = Annotated[Caller, permit("crons", "update")]
+CronDeleter = Annotated[Caller, permit("crons", "delete")]
+CronSearcher = Annotated[Caller, permit("crons", "search")]
+
+router = APIRouter(route_class=JsonRoute, tags=["crons"])
+
+
+@router.post("/runs/crons", response_model=CronShown)
+async def create(body: CronWithoutThread, request: Request, caller: CronCreator, parts: Parts) -> Response:
+    """Start a run at the times of a schedule, each on a thread of its own."""
+    return await _create(parts, caller, body, await request.json())
+
+
+@router.post("/threads/{thread_id}/runs/crons", response_model=CronShown)
+async def create_on_thread(thread_id: UUID, body: CronOnThread, request: Request, caller: CronCreator, parts: Parts) -> Response:
+    """Start a run on a thread at the times of a schedule."""
+    return await _create(parts, caller, body, await request.json(), thread_id)
+
+
+@router.post("/runs/crons/search", response_model=list[CronShown])
+async def search(caller: CronSearcher, parts: Parts, body: CronSearch | None = None) -> Response:
+    """The caller's crons."""
+    body = body or CronSearch()
+    found, total = await parts.crons.search(caller, body.filter(await _assistant(parts, caller, body)))
+    return page([shown(cron, body.select) for cron in found], total, limit=body.limit, offset=body.offset)
+
+
+@router.post("/runs/crons/count", response_model=int)
+async def count(caller: CronSearcher, parts: Parts, body: CronCount | None = None) -> Response:
+    """How many crons the caller has."""
+    body = body or CronCount()
+    return reply(await parts.crons.count(caller, body.filter(await _assistant(parts, caller, body))))
+
+
+@router.get("/runs/crons/{cron_id}", response_model=CronShown)
+async def get(cron_id: UUID, caller: CronReader, parts: Parts) -> Response:
+    """One cron; `last_error` says why its last firing started no run, or why it was disabled."""
+    return reply(shown(await parts.crons.get(caller, cron_id)))
+
+
+@router.patch("/runs/crons/{cron_id}", response_model=CronShown)
+async def patch(cron_id: UUID, body: CronPatch, request: Request, caller: CronChanger, parts: Parts) -> Response:
+    """Change a cron; what is left out stays."""
+    if body.webhook:
+        await parts.webhook_policy.check(body.webhook)
+    given = _with_metadata(await request.json(), body.metadata)
+    return reply(shown(await parts.crons.change(caller, cron_id, lambda cron: patched(cron, given, datetime.now(UTC)))))
+
+
+@router.delete("/runs/crons/{cron_id}", status_code=204, response_model=None)
+async def delete(cron_id: UUID, caller: CronDeleter, parts: Parts) -> Response:
+    """Fire no more; runs that were started go on."""
+    await parts.crons.delete(caller, cron_id)
+    return nothing()
+
+
+async def _create(parts: ServerParts, caller: Caller, body: CronBody, given: JsonObject, thread_id: UUID | None = None) -> Response:
+    if body.webhook:
+        await parts.webhook_policy.check(body.webhook)
+    assistant_id, _ = await find_assistant(parts, caller, body.assistant_id)
+    payload = _with_metadata({key: value for key, value in given.items() if value is not None}, body.metadata)
+    user = dict(caller.user) if caller.user else None
+    cron = body.cron(new_id(), assistant_id, payload=payload, thread_id=thread_id, user=user, now=datetime.now(UTC))
+    return reply(shown(await parts.crons.create(caller, cron)))
+
+
+def _with_metadata(given: JsonObject, metadata: JsonObject | None) -> JsonObject:
+    """A handler of the project may have changed the metadata on its way here."""
+    return given if metadata is None else {**given, "metadata": metadata}
+
+
+async def _assistant(parts: ServerParts, caller: Caller, body: CronCount) -> UUID | None:
+    return (await find_assistant(parts, caller, body.assistant_id))[0] if body.assistant_id else None
