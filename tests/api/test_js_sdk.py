@@ -46,7 +46,10 @@ async def node_modules() -> None:
     stamp.write_text(lock)
 
 
-@pytest.mark.parametrize("client", ["langgraph-sdk-1", "langgraph-sdk-2"])
+@pytest.mark.compat(
+    "Clients", "JavaScript SDK 0.1, 1.0, 1.6, 1.12, 2.0", "threads, runs, streams, joins, cancels, interrupts, state and history work"
+)
+@pytest.mark.parametrize("client", ["langgraph-sdk-0.1", "langgraph-sdk-1.0", "langgraph-sdk-1.6", "langgraph-sdk-1", "langgraph-sdk-2"])
 @pytest.mark.usefixtures("node_modules")
 async def test_the_javascript_client_works_unchanged(server_url: str, client: str) -> None:
     scenarios = len(re.findall(r"^test\(", (FOLDER / "sdk.test.mjs").read_text(), flags=re.MULTILINE))
