@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from freehold.core.run import Run
@@ -27,10 +27,16 @@ class Caller:
     must: str = "{}"
     #: What was shown: `key:UUID`, `token:SUBJECT`, or nothing where nothing is needed. For the audit log, never a secret.
     credential: str = field(default="", compare=False)
+    #: `must` for assistants that a run is to use, where the project has rules for reading them; None: the caller's own may be used.
+    assistants: str | None = None
 
     def arguments(self) -> dict[str, Any]:
         """What `@owned` in a query takes."""
         return {"organisation": self.organisation, "owner": self.owner, "shared": self.shared, "must": self.must}
+
+    def running(self) -> Caller:
+        """The same as far as assistants are concerned, for a run: rules for threads say nothing of them."""
+        return replace(self, shared=self.assistants is not None, must=self.assistants or "{}")
 
 
 def acting_for(run: Run) -> Caller:

@@ -13,6 +13,9 @@ MultitaskStrategy = Literal["enqueue", "reject", "interrupt", "rollback"]
 CancelAction = Literal["interrupt", "rollback"]
 Durability = Literal["sync", "async", "exit"]
 
+#: Runs that are accepted together, at most.
+MAX_BATCH = 1000
+
 ACTIVE: frozenset[str] = frozenset({"pending", "running"})
 TERMINAL: frozenset[str] = frozenset({"success", "error", "timeout", "interrupted"})
 

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from uuid import UUID
 
@@ -17,8 +18,9 @@ from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
 from freehold.core.caller import LOCAL, Caller
-from freehold.core.errors import Forbidden, Unauthenticated
+from freehold.core.errors import Forbidden, InvalidRequest, Unauthenticated
 from freehold.core.permissions import allows
+from freehold.core.run import MAX_BATCH, graph_keys
 from freehold.server.project_auth import ProjectAuth
 from freehold.server.store_value import store_value
 from freehold.storage.api_keys import PREFIX, ApiKeys
@@ -91,13 +93,31 @@ class Authentication:
         connection.state.caller = caller
         if not allows(caller.permissions, resource, action):
             raise Forbidden(f"this credential may not {action} {resource}", hint=f'it lacks the permission "{resource}:{action}"')
-        if self.project is None or self.project.handler(resource, action) is None:
+        if self.project is None:
             return caller
         if offered is not None:
-            return await self.project.decide(caller, resource, action, offered)
-        value = await (store_value(connection, action) if resource == "store" else _value(connection, action))
-        decided = await self.project.decide(caller, resource, action, value.offered)
-        value.take_back()
+            return await self._decided(caller, resource, action, offered)
+        if resource == "store":
+            value = await store_value(connection, action)
+            decided = await self._decided(caller, resource, action, value.offered)
+            value.take_back()
+            return decided
+        found = []
+        for one in await _values(connection, action):
+            found.append(await self._decided(caller, resource, action, one.offered))
+            one.take_back()
+        if any((one.shared, one.must, one.assistants) != (found[0].shared, found[0].must, found[0].assistants) for one in found):
+            raise InvalidRequest("the runs of this batch fall under different rules", hint="send them one by one")
+        return found[0]
+
+    async def _decided(self, caller: Caller, resource: Resource, action: Action, offered: dict[str, Any]) -> Caller:
+        """The caller as the project's handlers let one request, or one of a batch, see things."""
+        assert self.project
+        wanted = _id(offered.get("assistant_id"))
+        decided = await self.project.decide(caller, resource, action, offered)
+        if action == "create_run" and isinstance(wanted, UUID) and self.project.handler("assistants", "read"):
+            reader = await self.project.decide(caller, "assistants", "read", {"assistant_id": wanted, "metadata": {}})
+            decided = replace(decided, assistants=reader.must)
         return decided
 
     async def _lookup(self, key: str) -> Caller:
@@ -131,8 +151,8 @@ class _Value:
     def __init__(self, body: dict[str, Any], more: dict[str, Any], *, creates_run: bool) -> None:
         self._body = body
         _object_in(body, "metadata")
-        if creates_run:
-            _object_in(_object_in(body, "config"), "configurable")
+        self._configurable = _object_in(_object_in(body, "config"), "configurable") if creates_run else {}
+        self._by_context = not self._configurable
         self.offered = {**more, **body}
         if creates_run:
             rest = {key: body[key] for key in _RUN_KEYS if key in body}
@@ -143,6 +163,13 @@ class _Value:
         changed = {**self.offered, **(kwargs if isinstance(kwargs, dict) else {})}
         for key in self._body:
             self._body[key] = changed.get(key, self._body[key])
+        context = self._body.get("context")
+        if self._by_context and isinstance(context, dict) and context:
+            # The client gave its settings as context: what a handler adds to configurable is more of them, not a second way.
+            added = graph_keys(self._configurable)
+            self._body["context"] = {**context, **added}
+            for key in added:
+                del self._configurable[key]
 
 
 def _object_in(body: dict[str, Any], key: str) -> dict[str, Any]:
@@ -156,12 +183,15 @@ def _object_in(body: dict[str, Any], key: str) -> dict[str, Any]:
 _RUN_KEYS = ("input", "command", "config", "context", "stream_mode", "interrupt_before", "interrupt_after", "webhook", "checkpoint")
 
 
-async def _value(connection: HTTPConnection, action: Action) -> _Value:
+async def _values(connection: HTTPConnection, action: Action) -> list[_Value]:
+    """One for each run of a batch, else one."""
     body: Any = {}
     if isinstance(connection, Request) and connection.method in {"POST", "PUT", "PATCH"}:
         body = await connection.json()
-    ids = {name: _id(value) for name, value in connection.path_params.items()}
-    return _Value(body if isinstance(body, dict) else {}, {**dict(connection.query_params), **ids}, creates_run=action == "create_run")
+    more = {**dict(connection.query_params), **{name: _id(value) for name, value in connection.path_params.items()}}
+    several = body[:MAX_BATCH] if isinstance(body, list) else [body]  # one with more is refused
+    found = [_Value(one, more, creates_run=action == "create_run") for one in several if isinstance(one, dict)]
+    return found or [_Value({}, more, creates_run=action == "create_run")]
 
 
 def _id(text: Any) -> Any:

@@ -66,7 +66,7 @@ async def choose_assistant(parts: ServerParts, caller: Caller, named: str) -> Ta
         if assistant_id(graph_id) == wanted:
             check_graph(parts, graph_id)
             return Target(wanted, graph_id, settings=NO_SETTINGS)
-    assistant = await parts.assistants.get(caller, wanted)
+    assistant = await parts.assistants.get(caller.running(), wanted)
     check_graph(parts, assistant.graph_id)
     return Target(wanted, assistant.graph_id, settings=Settings.of(assistant))
 
@@ -126,7 +126,7 @@ async def _complete(parts: ServerParts, caller: Caller, target: Target, request:
     settings = target.settings
     if settings is None:
         is_system = target.assistant_id == assistant_id(target.graph_id)
-        settings = NO_SETTINGS if is_system else Settings.of(await parts.assistants.get(caller, target.assistant_id))
+        settings = NO_SETTINGS if is_system else Settings.of(await parts.assistants.get(caller.running(), target.assistant_id))
     return replace(with_headers(executed(request, settings)), origin=origin(), user=dict(caller.user) if caller.user else None)
 
 

@@ -57,3 +57,13 @@ async def only_with_the_permission(ctx: Auth.types.AuthContext, value: dict[str,
 @auth.on.assistants.search
 async def nobody(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> None:
     raise Auth.exceptions.HTTPException(403, "assistants are not listed here")
+
+
+@auth.on.assistants.create
+async def with_its_readers(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> None:
+    value["metadata"]["readers"] = [ctx.user.identity, *value["metadata"].get("readers", [])]
+
+
+@auth.on.assistants.read
+async def those_they_may_read(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dict[str, Any]:
+    return {"readers": {"$contains": [ctx.user.identity]}}

@@ -12,7 +12,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from freehold.core.errors import Ambiguous, InvalidRequest, NotSupported
-from freehold.core.run import HIDDEN, Durability, MultitaskStrategy, Run, RunRequest, RunStatus, graph_keys
+from freehold.core.run import HIDDEN, MAX_BATCH, Durability, MultitaskStrategy, Run, RunRequest, RunStatus, graph_keys
 from freehold.server.wire.body import Body, JsonObject
 from freehold.server.wire.threads import CheckpointGiven, CheckpointId
 
@@ -225,7 +225,7 @@ class RunWithoutThread(RunBody):
 
 
 #: Runs that are accepted together.
-Batch = Annotated[list[RunWithoutThread], Field(min_length=1, max_length=1000)]
+Batch = Annotated[list[RunWithoutThread], Field(min_length=1, max_length=MAX_BATCH)]
 
 
 class RunsCancelled(Body):

@@ -1,0 +1,66 @@
+"""Assistants and batches under a project's own authorisation handlers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+from langgraph_sdk import get_client
+from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import APIStatusError
+from tests.api.serving import serving
+from tests.api.test_project_auth import PROJECT
+from tests.support.servers import ValkeyServer
+
+People = dict[str, LangGraphClient]
+
+
+@pytest.fixture(scope="module")
+def url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
+    """A server whose project says who may read which assistant."""
+    with serving(api_database_url, valkey.url, agents={"config": PROJECT, "shipped": False}) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+async def people(url: str) -> AsyncIterator[People]:
+    """Ann and Bob of one organisation, Eve of another."""
+    async with AsyncExitStack() as stack:
+        clients = {name: get_client(url=url, api_key=None, headers={"authorization": f"Bearer {name}"}) for name in ("ann", "bob", "eve")}
+        yield {name: await stack.enter_async_context(client) for name, client in clients.items()}
+
+
+async def status(call: object) -> int:
+    with pytest.raises((APIStatusError, httpx.HTTPStatusError)) as refused:
+        await call  # type: ignore[misc]
+    return int(refused.value.response.status_code)
+
+
+@pytest.mark.compat("Authentication", "@auth.on.assistants.read", "decides which assistants are read, and which a run may use")
+async def test_a_run_uses_only_assistants_its_caller_may_read(people: People) -> None:
+    ann, bob, eve = (people[name] for name in ("ann", "bob", "eve"))
+    private = (await ann.assistants.create("whoami", metadata={"kind": "private"}))["assistant_id"]
+    told = (await ann.assistants.create("whoami", metadata={"readers": ["bob", "eve"]}))["assistant_id"]
+    assert (await bob.assistants.get(told))["metadata"]["readers"] == ["ann", "bob", "eve"]  # type: ignore[index, call-overload]
+    assert await status(bob.assistants.get(private)) == 404
+    assert await status(eve.assistants.get(told)) == 404  # another organisation
+    run = {"input": {"identity": ""}}
+    assert (await bob.runs.wait(None, told, **run))["identity"] == "bob"  # type: ignore[call-overload]
+    assert (await ann.runs.wait(None, private, **run))["identity"] == "ann"  # type: ignore[call-overload]
+    assert await status(bob.runs.wait(None, private, **run)) == 404  # type: ignore[call-overload]
+    assert await status(bob.runs.create_batch([{"assistant_id": private, **run}])) == 404  # type: ignore[typeddict-item]
+
+
+@pytest.mark.compat("Authentication", "@auth.on.threads.create_run and POST /runs/batch", "is asked for every run of a batch")
+async def test_each_run_of_a_batch_is_put_to_the_projects_handlers(people: People) -> None:
+    asked = [{"assistant_id": "whoami", "input": {"identity": ""}, "metadata": {"n": number}} for number in range(3)]
+    runs = await people["bob"].runs.create_batch(asked)  # type: ignore[arg-type]
+    assert [(run["metadata"]["n"], run["metadata"]["asked_by"]) for run in runs] == [(0, "bob"), (1, "bob"), (2, "bob")]  # type: ignore[index, call-overload]
+    assert {run["kwargs"]["config"]["configurable"]["team"] for run in runs} == {"blue"}  # type: ignore[typeddict-item]
+
+
+async def test_what_a_handler_adds_to_configurable_goes_with_a_clients_context(people: People) -> None:
+    values = await people["bob"].runs.wait(None, "whoami", input={"identity": ""}, context={"tone": "calm"})
+    assert values["team"] == "blue"  # type: ignore[call-overload]
