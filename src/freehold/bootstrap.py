@@ -52,6 +52,7 @@ from freehold.storage.pool import Pool, create_pool
 from freehold.storage.quotas import Quotas, create_quotas
 from freehold.storage.runs import Runs
 from freehold.storage.store import Stores
+from freehold.storage.thread_runs import ThreadRuns
 from freehold.storage.thread_search import ThreadSearch
 from freehold.storage.threads import Threads
 from freehold.storage.tool_calls import ToolCallLog
@@ -118,6 +119,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
     """Everything the HTTP application reads."""
     from freehold.server.parts import ServerParts
     from freehold.server.standing import Standing
+    from freehold.server.thread_bells import ring_for_ever
 
     async with (
         open_shared(settings, role="server") as shared,
@@ -128,6 +130,9 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
         keys = ApiKeys(shared.pool)
         if first_key := env.get("FREEHOLD_BOOTSTRAP_API_KEY"):
             await keys.add(first_key, name="first", owner="local", scopes=("admin",))
+        thread_runs = ThreadRuns(shared.pool)
+        ringing = asyncio.create_task(ring_for_ever(reader, thread_runs), name="thread-bells")
+        stack.callback(ringing.cancel)
         yield ServerParts(
             settings=settings,
             pool=shared.pool,
@@ -143,6 +148,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             conversations=Conversations(shared.pool),
             events=shared.events,
             reader=reader,
+            thread_runs=thread_runs,
             graphs=shared.graphs,
             stores=shared.stores,
             webhooks=_webhooks(settings, shared.pool),

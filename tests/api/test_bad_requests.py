@@ -39,8 +39,8 @@ BAD_BODIES: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", "/runs/wait", {**RUN, "webhook": "http://a.example"}, 422, "webhook: expected https"),
     ("POST", "/runs/wait", {**RUN, "feedback_keys": ["k"]}, 422, '"feedback_keys" is not supported'),
     ("POST", "/runs/wait", {**RUN, "strict_resume": "perhaps"}, 422, "strict_resume"),
-    ("POST", "/runs/stream", {**RUN, "stream_mode": "events"}, 422, 'stream_mode "events" is not supported'),
-    ("POST", "/runs/stream", {**RUN, "stream_mode": ["values", "tools"]}, 422, 'stream_mode "tools" is not supported'),
+    ("POST", "/runs/stream", {**RUN, "stream_mode": "thoughts"}, 422, 'stream_mode: there is no mode "thoughts"'),
+    ("POST", "/runs/stream", {**RUN, "stream_mode": ["values", "tool"]}, 422, 'stream_mode: there is no mode "tool"'),
     ("POST", "/runs/stream", {**RUN, "stream_mode": "valeus"}, 422, 'there is no mode "valeus"'),
     ("POST", "/runs/stream", {**RUN, "stream_mode": {"a": 1}}, 422, "stream_mode"),
     ("POST", f"/threads/{ID}/runs", RUN, 404, "does not exist"),
@@ -67,7 +67,7 @@ BAD_BODIES: tuple[tuple[str, str, Any, int, str], ...] = (
     ("GET", f"/threads/{ID}/runs", None, 404, "not found"),
     ("GET", f"/threads/{ID}/runs/{ID}", None, 404, "does not exist"),
     ("GET", f"/threads/{ID}/runs/{ID}/stream", None, 404, "does not exist"),
-    ("GET", f"/threads/{ID}/runs/{ID}/stream?stream_mode=events", None, 422, '"events" is not supported'),
+    ("GET", f"/threads/{ID}/runs/{ID}/stream?stream_mode=thoughts", None, 422, 'there is no mode "thoughts"'),
     ("GET", f"/threads/{ID}/runs?limit=0", None, 422, "limit"),
     ("GET", f"/threads/{ID}/runs?limit=100000", None, 422, "limit"),
     ("GET", f"/threads/{ID}/runs?status=happy", None, 422, "status"),
@@ -117,7 +117,12 @@ BAD_BODIES: tuple[tuple[str, str, Any, int, str], ...] = (
     ("POST", f"/assistants/{ID}/latest", {}, 422, "version: Field required"),
     ("POST", f"/assistants/{ID}/latest", {"version": 2**40}, 422, "version"),
     ("POST", "/assistants/search", {"select": ["password"]}, 422, "select.0"),
-    ("GET", f"/threads/{ID}/stream", None, 501, "not supported by this version: streaming all runs of a thread"),
+    ("GET", f"/threads/{ID}/stream", None, 404, "not found"),
+    ("GET", f"/threads/{ID}/stream?stream_mode=values", None, 422, 'there is no mode "values"'),
+    ("POST", f"/threads/{ID}/stream/events", {"channels": ["values"]}, 404, "not found"),
+    ("POST", f"/threads/{ID}/stream/events", {"channels": ["thoughts"]}, 422, 'there is no channel "thoughts"'),
+    ("POST", f"/threads/{ID}/stream/events", {}, 422, "channels"),
+    ("POST", f"/threads/{ID}/commands", {"method": "run.start"}, 422, "id"),
 )
 
 

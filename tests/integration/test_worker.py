@@ -21,6 +21,7 @@ from freehold.core.errors import Conflict, NotFound
 from freehold.core.event import END, START, Event, EventId
 from freehold.core.ids import assistant_id
 from freehold.core.run import Run, RunRequest
+from freehold.core.sequence import microseconds
 from freehold.events.log import EventLog, create_client
 from freehold.graphs.registry import GraphRegistry, load_project
 from freehold.storage.checkpointer import create_checkpointer
@@ -101,7 +102,9 @@ async def test_a_run_streams_metadata_then_every_step_then_its_values(bench: Ben
         run = await bench.accept("steps", {"steps": ["in"]})
         events = await bench.follow(run)
     assert [event.name for event in events] == ["metadata", "values", *["updates", "values"] * 3, "end"]
-    assert json.loads(events[0].data) == {"run_id": str(run.run_id), "attempt": 1}
+    begun = json.loads(events[0].data)
+    assert begun == {"run_id": str(run.run_id), "attempt": 1, "started": begun["started"]}
+    assert begun["started"] >= microseconds(run.created_at), "its events are numbered from before it was accepted"
     assert outcome(events) == {"status": "success", "error": None, "interrupts": [], "values": {"steps": ["in", "first", "slow", "last"]}}
     assert [event.id for event in events] == [EventId(1, number) for number in range(1, len(events) + 1)]
 

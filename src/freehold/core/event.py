@@ -37,6 +37,9 @@ class EventId:
 #: Before the first event of any run.
 START = EventId(0, 0)
 
+#: Begins the name of an event that is told as the event streaming protocol has it: `event:values|inner:1b2c…`.
+PROTOCOL = "event:"
+
 #: Name of the record that closes a run's stream; not sent to clients.
 END = "end"
 

@@ -21,7 +21,7 @@ TERMINAL: frozenset[str] = frozenset({"success", "error", "timeout", "interrupte
 
 
 #: Fields of a request that are not shown among its others: kept elsewhere, or nobody's business.
-HIDDEN = frozenset({"metadata", "origin", "user", "graph_id"})
+HIDDEN = frozenset({"metadata", "origin", "user", "graph_id", "event_streaming"})
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class RunRequest:
     strict_resume: bool = False
     #: The graph to execute. None in runs accepted before it was stored: theirs are those of system assistants.
     graph_id: str | None = None
+    #: Started by a command of the event streaming protocol: everything is streamed, in the protocol's own shape.
+    event_streaming: bool = False
     #: The request that asked, for logs and traces: `request_id` and W3C `traceparent`. Not shown to clients.
     origin: dict[str, str] = field(default_factory=dict)
 
@@ -75,6 +77,8 @@ class Run:
     cancel: CancelAction | None = None
     #: When it may start; later than `created_at` where that was asked for, or after a setback.
     available_at: datetime | None = None
+    #: When the last claim began, by the database's clock; None while it has never been claimed.
+    started_at: datetime | None = None
     #: Seconds since `updated_at` when it was read, by the database's clock; 0 where nobody asked for it (`Runs.get` does).
     untouched_seconds: float = 0.0
 

@@ -162,9 +162,9 @@ class EventLog:
         """Forget a run's events."""
         await self._client.delete(stream_key(run_id))
 
-    async def wake_workers(self) -> None:
-        """Tell workers that there is something to claim; polling makes up for a lost call."""
-        await self._publish(WAKE, "")
+    async def wake_workers(self, thread_id: UUID | None = None) -> None:
+        """Tell workers that there is something to claim, and those who watch that thread of its run; polling makes up for a lost call."""
+        await self._publish(WAKE, str(thread_id or ""))
 
     async def announce_cancel(self, run_id: UUID) -> None:
         """Tell the worker that holds a run to look at it at once; lease renewal makes up for a lost call."""

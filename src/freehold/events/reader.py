@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
+from contextlib import suppress
 from types import TracebackType
+from typing import Any
 from uuid import UUID
 
 import redis.asyncio as redis
@@ -24,7 +27,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from freehold.core.event import END, Event, EventId
-from freehold.events.log import ENDED, Ask, EventLog, stream_key
+from freehold.events.log import ENDED, WAKE, Ask, EventLog, stream_key
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,9 @@ READ_BYTES = 256 * 1024
 
 #: Channels subscribed to or left in one command.
 CHANNELS_A_COMMAND = 500
+
+#: A thread's id as it is published; workers are also woken for no thread in particular.
+_UUID_TEXT = 36
 
 #: A question under way and where its answer comes.
 Asked = tuple[Ask, asyncio.Future[list[Event]]]
@@ -115,6 +121,35 @@ class Watch:
         return True
 
 
+class Bell:
+    """Rings when a run was accepted on a thread. Made by `EventReader.bell`; leaving its `with` block is all the tidying there is."""
+
+    def __init__(self, reader: EventReader, thread_id: UUID) -> None:
+        self.thread_id = thread_id
+        self._reader = reader
+        self._rung = asyncio.Event()
+
+    def __enter__(self) -> Bell:
+        self._reader.hang(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.take_down(self)
+
+    def ring(self) -> None:
+        """There may be a run."""
+        self._rung.set()
+
+    async def rung(self, seconds: float) -> bool:
+        """Wait until it rings, or not longer than that; then it is silent again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
+        heard = self._rung.is_set()
+        self._rung.clear()
+        return heard
+
+
 class EventReader:
     """Reads for all watches of this process. One per server process; open it with `async with`."""
 
@@ -123,6 +158,8 @@ class EventReader:
         self._client = client
         #: Channel -> who watches it.
         self._watches: dict[bytes, set[Watch]] = {}
+        #: Thread -> who waits for its runs.
+        self._bells: dict[UUID, set[Bell]] = {}
         self._asked: dict[tuple[UUID, EventId, bool], Asked] = {}
         self._any_asked = asyncio.Event()
         self._listening: AbstractConnection | None = None
@@ -153,6 +190,37 @@ class EventReader:
     def watch(self, run_id: UUID, *, end_only: bool = False) -> Watch:
         """A place at a run's stream: `with reader.watch(run_id) as watch: await watch.read(after, seconds=1)`."""
         return Watch(self, run_id, end_only=end_only)
+
+    def bell(self, thread_id: UUID) -> Bell:
+        """A bell for a thread: `with reader.bell(thread_id) as bell: await bell.rung(5)`."""
+        return Bell(self, thread_id)
+
+    @property
+    def threads(self) -> Collection[UUID]:
+        """Threads somebody waits for."""
+        return self._bells.keys()
+
+    def ring(self, thread_id: UUID) -> None:
+        """Ring the bells of a thread."""
+        for bell in self._bells.get(thread_id, ()):
+            bell.ring()
+
+    # -- for bells -----------------------------------------------------------------------------------------------
+
+    def hang(self, bell: Bell) -> None:
+        """From now on it rings."""
+        self._bells.setdefault(bell.thread_id, set()).add(bell)
+        if len(self._bells) == 1:
+            self._changed.set()
+
+    def take_down(self, bell: Bell) -> None:
+        """Forget a bell; without any, what workers are woken with is not heard."""
+        bells = self._bells[bell.thread_id]
+        bells.discard(bell)
+        if not bells:
+            del self._bells[bell.thread_id]
+        if not self._bells:
+            self._changed.set()
 
     # -- for watches ---------------------------------------------------------------------------------------------
 
@@ -221,11 +289,22 @@ class EventReader:
 
     def _pass_on(self, message: object) -> None:
         """A confirmed subscription stirs as well: what was written before it was not heard."""
-        if isinstance(message, list) and len(message) == 3 and message[0] in (b"message", b"subscribe"):
+        if not isinstance(message, list) or len(message) != 3 or message[0] not in (b"message", b"subscribe"):
+            return
+        if message[1] == WAKE.encode():
+            self._pass_on_wake(message)
+        else:
             may_be_over = message[0] == b"subscribe" or message[2] == ENDED
             for watch in self._watches.get(message[1], ()):
                 if may_be_over or not watch.end_only:
                     watch.stir()
+
+    def _pass_on_wake(self, message: list[Any]) -> None:
+        if message[0] == b"subscribe":  # what was accepted before it was not heard
+            for thread_id in list(self._bells):
+                self.ring(thread_id)
+        elif len(message[2]) == _UUID_TEXT:
+            self.ring(UUID(message[2].decode()))
 
     async def _subscribe_for_ever(self) -> None:
         while True:
@@ -234,7 +313,7 @@ class EventReader:
             connection = self._listening
             if connection is None:
                 continue  # a new connection is told everything
-            heard, self._heard = self._heard, set(self._watches)
+            heard, self._heard = self._heard, {*self._watches, *((WAKE.encode(),) if self._bells else ())}
             try:
                 async with asyncio.timeout(HUNG_SECONDS):
                     await _tell(connection, "UNSUBSCRIBE", heard - self._heard)

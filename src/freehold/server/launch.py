@@ -115,7 +115,7 @@ async def launch(
     structlog.contextvars.bind_contextvars(run_id=str(accepted.run.run_id), thread_id=str(accepted.run.thread_id))
     for stopped in accepted.stopped:
         await parts.events.announce_cancel(stopped)
-    await parts.events.wake_workers()
+    await parts.events.wake_workers(accepted.run.thread_id)
     return accepted.run
 
 

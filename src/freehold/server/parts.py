@@ -22,6 +22,7 @@ from freehold.storage.crons import Crons
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
 from freehold.storage.store import Stores
+from freehold.storage.thread_runs import ThreadRuns
 from freehold.storage.thread_search import ThreadSearch
 from freehold.storage.threads import Threads
 from freehold.storage.webhooks import Webhooks
@@ -50,6 +51,7 @@ class ServerParts:
     conversations: Conversations
     events: EventLog
     reader: EventReader
+    thread_runs: ThreadRuns
     graphs: GraphRegistry
     stores: Stores
     webhooks: Webhooks

@@ -155,7 +155,7 @@ class Runs:
             raise
         if row is None:
             raise NotFound(f"thread {target.thread_id} does not exist")
-        return Accepted(_run(row), stopped)
+        return Accepted(run_of(row), stopped)
 
     async def accept_all(self, caller: Caller, offers: Sequence[Offer]) -> Sequence[Run]:
         """Store runs without a thread of the client's, all of them or none. Raises InvalidRequest and QuotaExceeded as `accept`."""
@@ -176,7 +176,7 @@ class Runs:
             if refusal := self._refusal(error):
                 raise refusal from error
             raise
-        return [_run(row) for row in rows if row]
+        return [run_of(row) for row in rows if row]
 
     def _refusal(self, error: psycopg.DatabaseError) -> FreeholdError | None:
         """What an error of an accepting transaction means to the client, if anything."""
@@ -217,7 +217,7 @@ class Runs:
             raise
         if row is None:
             raise NotFound(f"thread {target.thread_id} does not exist")
-        return Accepted(_run(row), stopped)
+        return Accepted(run_of(row), stopped)
 
     async def _make_way(self, conn: Connection, target: Target, arguments: dict[str, Any], strategy: MultitaskStrategy) -> tuple[UUID, ...]:
         """Within the accepting transaction: make sure of the thread, then apply the strategy to its active runs."""
@@ -225,7 +225,7 @@ class Runs:
             await conn.execute(SQL["make_thread"], arguments, prepare=True)
         if await _one(conn, "lock_thread", arguments) is None:
             raise NotFound(f"thread {target.thread_id} does not exist")
-        active = [_run(row) for row in await _all(conn, "active", arguments)]
+        active = [run_of(row) for row in await _all(conn, "active", arguments)]
         if strategy == "reject":
             if active:
                 raise Conflict(
@@ -254,7 +254,7 @@ class Runs:
             row = await _one(conn, "get", arguments)
             if row is None:
                 raise NotFound(f"run {run_id} does not exist")
-            run = _run(row)
+            run = run_of(row)
             if not run.is_active:
                 raise Conflict(f"run {run_id} has ended already: {run.status}")
             if not await self._stop(conn, run, action):
@@ -298,7 +298,7 @@ class Runs:
         rows = await rows_of(self._pool, caller, SQL["get"], {"run_id": run_id, "thread_id": thread_id})
         if not rows:
             raise NotFound(f"run {run_id} does not exist")
-        return _run(rows[0])
+        return run_of(rows[0])
 
     async def list(self, caller: Caller, thread_id: UUID, *, limit: int = 10, offset: int = 0, status: str | None = None) -> list[Run]:
         """Runs of a thread, newest first; empty where the thread is not the caller's."""
@@ -310,7 +310,7 @@ class Runs:
         """The same and the number of all."""
         arguments = {"thread_id": thread_id, "limit": limit, "offset": offset, "status": status}
         rows = await rows_of(self._pool, caller, SQL["list"], arguments)
-        return [_run(row) for row in rows if row["run_id"] is not None], rows[0]["total"]
+        return [run_of(row) for row in rows if row["run_id"] is not None], rows[0]["total"]
 
     async def delete(self, caller: Caller, thread_id: UUID, run_id: UUID) -> None:
         """Raises NotFound, or Conflict where the run is still active."""
@@ -355,7 +355,7 @@ class Runs:
                     rows = await _all(conn, "claim", {**asdict(claimant), "limit": limit})
                 except psycopg.errors.UniqueViolation:
                     continue  # another worker started a run of the same thread at this moment
-                return [_run(row) for row in sorted(rows, key=lambda row: int(row["queue_position"]))]
+                return [run_of(row) for row in sorted(rows, key=lambda row: int(row["queue_position"]))]
         return []
 
     async def give_back_lost(self, worker: str, known: Sequence[UUID], *, older_than: float) -> Sequence[UUID]:
@@ -419,7 +419,7 @@ class Runs:
                 won, rows = await _finish(conn, run, end, pending, {**asdict(claimant), "limit": 1})
             except psycopg.errors.UniqueViolation:  # as in `claim_several`; it took the end with it
                 return (await _finish(conn, run, end, pending))[0], None
-        return won, _run(rows[0]) if rows else None
+        return won, run_of(rows[0]) if rows else None
 
     async def release(self, run: Run) -> bool:
         """Give a run back at a step boundary; it goes on elsewhere."""
@@ -456,7 +456,7 @@ class Runs:
         async with connection(self._pool) as conn:
             returned = [row["run_id"] for row in await _all(conn, "reap", {"max_attempts": max_attempts})]
             poisoned = await _all(conn, "poisoned", {"max_attempts": max_attempts})
-        given_up = [row for row in poisoned if await self._give_up(_run(row), row["worker"])]
+        given_up = [row for row in poisoned if await self._give_up(run_of(row), row["worker"])]
         for row in given_up:  # no worker is left that could
             status = {"rollback": "rolled_back", "interrupt": "interrupted"}.get(row["cancel"], "error")
             RUNS.labels(row["graph_id"] or "unknown", status).inc()
@@ -507,7 +507,8 @@ def stored_request(stored: Mapping[str, Any]) -> RunRequest:
     return RunRequest(**known)
 
 
-def _run(row: DictRow) -> Run:
+def run_of(row: DictRow) -> Run:
+    """A row of the table as a value."""
     return Run(
         run_id=row["run_id"],
         thread_id=row["thread_id"],
@@ -525,6 +526,7 @@ def _run(row: DictRow) -> Run:
         error=row["error"],
         cancel=row["cancel"],
         available_at=row["available_at"],
+        started_at=row["started_at"],
         untouched_seconds=row.get("untouched_seconds", 0.0),
     )
 

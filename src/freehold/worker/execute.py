@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
+from typing import Protocol as Interface
 
 from langchain_core.runnables import RunnableConfig
 from langgraph._internal._constants import CONFIG_KEY_STRICT_RESUME
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.errors import GraphDrained, UnknownInterruptError
-from langgraph.pregel import Pregel
 from langgraph.runtime import RunControl
 from langgraph.types import Command, Send, StateSnapshot
 
+from freehold.core import sequence
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import CheckpointsMoved, FreeholdError, GraphError, LeaseLost, StorageUnavailable
@@ -38,13 +39,12 @@ from freehold.storage.runs import Claimant, Runs
 from freehold.storage.store import Stores
 from freehold.telemetry import logs
 from freehold.telemetry.execution import Observation
+from freehold.worker.protocol import Protocol
 from freehold.worker.publish import EventWriter
-from freehold.worker.stream import INTERRUPT, Translator, interrupts_on_wire
+from freehold.worker.stream import INTERRUPT, AnyGraph, Named, Translator, interrupts_on_wire
 from freehold.worker.webhooks import WebhookSender
 
 log = logging.getLogger(__name__)
-
-AnyGraph = Pregel[Any, Any, Any, Any]
 
 #: Seconds until a run whose database went away is tried again.
 POSTPONE_SECONDS = 2.0
@@ -67,7 +67,7 @@ class Needs:
     webhooks: WebhookSender | None = None
 
 
-class Slot(Protocol):
+class Slot(Interface):
     """The place an execution takes in its worker, handed on in the transaction that ends its run: the next one begins at once."""
 
     def claimant(self) -> Claimant | None:
@@ -105,6 +105,7 @@ class RunExecution:
         self._saver = create_checkpointer(needs.pool, run_id=run.run_id, epoch=run.epoch, deferred=run.request.durability != "sync")
         self._others_may_start = True
         self._control = RunControl()
+        self._protocol: Protocol | None = None
         self._task: asyncio.Task[Ending] | None = None
         self._cancel: CancelAction | None = None
         self._stopped_at = 0.0
@@ -140,7 +141,8 @@ class RunExecution:
     async def execute(self) -> None:
         """Run to an end, or give the run back. Errors of the graph end the run, never this method."""
         async with EventWriter(self._needs.events, self.run, self.lose, self._slot.may_linger) as writer:
-            writer.emit("metadata", to_json({"run_id": str(self.run.run_id), "attempt": self.run.attempt}), with_next=True)
+            begun = {"run_id": str(self.run.run_id), "attempt": self.run.attempt, "started": sequence.base(self.run)}
+            writer.emit("metadata", to_json(begun), with_next=True)
             self._task = asyncio.create_task(self._stream(writer), name=f"run-{self.run.run_id}")
             if self._lost or self._cancel:
                 self._stop()
@@ -169,6 +171,8 @@ class RunExecution:
     async def _stream(self, writer: EventWriter) -> Ending:
         graph_id = self._graph_id()
         config = run_config(self.run, graph_id)
+        if self.run.request.event_streaming:
+            self._protocol = Protocol(graph_id, sequence.base(self.run), lambda: writer.next_number)
         config["callbacks"] = self.observation.callbacks(graph_id, error_type)
         store = self._needs.stores.of(Caller(self.run.organisation, self.run.owner))
         limit = asyncio.timeout(self._needs.run_seconds)
@@ -190,34 +194,49 @@ class RunExecution:
     async def _drive(self, graph: AnyGraph, config: RunnableConfig, writer: EventWriter) -> Any:
         """Stream the graph to its end and return the last root values."""
         request = self.run.request
-        translator = Translator(request.stream_mode)
         graph_input, resumed = await self._input(config)
         if resumed and await self._reached_breakpoint(graph):
             return None  # to go on would be to pass it without anybody's leave
+        options: dict[str, Any] = {
+            "context": context_of(graph, request.context),
+            "interrupt_before": _nodes(request.interrupt_before),
+            "interrupt_after": _nodes(request.interrupt_after),
+            "durability": request.durability,
+            "control": self._control,
+        }
+        if self._protocol:
+            return await self._drive_protocol(self._protocol, graph, graph_input, config, writer, options)
+        translator = Translator(request.stream_mode, subgraphs=request.stream_subgraphs)
         values: Any = None
-        parts = cast(
-            AsyncIterator[Any],
-            graph.astream(
-                graph_input,
-                config,
-                context=context_of(graph, request.context),
-                stream_mode=cast(Any, translator.graph_modes),
-                subgraphs=request.stream_subgraphs,
-                interrupt_before=_nodes(request.interrupt_before),
-                interrupt_after=_nodes(request.interrupt_after),
-                durability=request.durability,
-                control=self._control,
-            ),
-        )
-        async with aclosing(cast(Any, parts)):
-            async for item in parts:
-                namespace, mode, part = item if request.stream_subgraphs else ((), *item)
-                if mode == "values" and not namespace:
-                    values = part
-                    self.observation.values(part)
-                for event in translator.events(namespace, mode, part):
-                    writer.emit(event.name, event.data, delta=event.delta)
+        parts = translator.parts(graph, graph_input, config, **options)
+        try:
+            async with aclosing(cast(Any, parts)):
+                async for item in parts:
+                    namespace, mode, part = item if translator.subgraphs else ((), *item)
+                    if mode == "values" and not namespace:
+                        values = part
+                        self.observation.values(part)
+                    for event in translator.events(namespace, mode, part):
+                        writer.emit(event.name, event.data, delta=event.delta)
+        except GraphDrained:
+            raise  # what is open goes on elsewhere
+        except Exception as error:
+            _emit(writer, translator.last_events(error))
+            raise
+        _emit(writer, translator.last_events())
         return values
+
+    async def _drive_protocol(
+        self, protocol: Protocol, graph: AnyGraph, graph_input: Any, config: RunnableConfig, writer: EventWriter, options: dict[str, Any]
+    ) -> Any:
+        """The same for a run that is told in the event streaming protocol."""
+        _emit(writer, [protocol.started(self.run.attempt)])
+        async with protocol.stream(graph, graph_input, config, **options) as events:
+            async for event in events:
+                _emit(writer, protocol.events(event))
+                if event["method"] == "values" and not event["params"]["namespace"]:
+                    self.observation.values(protocol.values)
+        return protocol.values
 
     def _graph_id(self) -> str:
         """The graph as it was decided when the run was accepted; one accepted before that was stored is a system assistant's."""
@@ -300,6 +319,8 @@ class RunExecution:
         if ending.error:
             writer.emit("error", to_json(ending.error))
         interrupts = [item for items in (ending.interrupts or {}).values() for item in items]
+        if self._protocol:
+            _emit(writer, self._protocol.ended(ending.status, ending.thread_status == "interrupted", interrupts, ending.error))
         head = to_json({"status": ending.status, "error": ending.error, "interrupts": interrupts})
         writer.end(head[:-1] + b',"values":' + (values or b"null") + b"}")
         if self.run.request.webhook and self._needs.webhooks:
@@ -427,6 +448,11 @@ class RunExecution:
         seconds = self._needs.run_seconds
         message = f"the run took longer than {seconds:g} s (limits.run_seconds)"
         return Ending("timeout", "error", error={"error": "TimeoutError", "message": message})
+
+
+def _emit(writer: EventWriter, events: Iterable[Named]) -> None:
+    for event in events:
+        writer.emit(event.name, event.data, delta=event.delta)
 
 
 def _pending(snapshot: StateSnapshot) -> dict[str, list[dict[str, Any]]]:

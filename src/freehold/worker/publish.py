@@ -75,6 +75,11 @@ class EventWriter:
         except TimeoutError:
             log.warning("events of run %s were not all delivered: Valkey is away", self._run.run_id, extra={"action": "events_lost"})
 
+    @property
+    def next_number(self) -> int:
+        """What the event emitted next will be numbered with."""
+        return self._seq + 1
+
     def emit(self, name: str, data: bytes, *, delta: bool = False, with_next: bool = False) -> None:
         """Queue one event; `delta` ones may wait for a batch, one that goes `with_next` for the event after it, as long."""
         self._seq += 1

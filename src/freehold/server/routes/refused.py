@@ -14,9 +14,6 @@ from freehold.server.auth import Authenticated
 
 #: (method, path, what it is)
 REFUSED: tuple[tuple[str, str, str], ...] = (
-    ("GET", "/threads/{thread_id}/stream", "streaming all runs of a thread"),
-    ("POST", "/threads/{thread_id}/commands", "protocol v2 commands"),
-    ("POST", "/threads/{thread_id}/stream/events", "protocol v2 event streams"),
     ("POST", "/a2a/{assistant_id}", "A2A"),
     ("POST", "/ui/{graph_id}", "generative UI"),
 )

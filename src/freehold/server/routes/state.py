@@ -18,6 +18,7 @@ from freehold.server.graph_state import graph_id_of, opened, thread_config
 from freehold.server.json_body import JsonRoute
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import reply
+from freehold.server.thread_stream import announce_state
 from freehold.server.wire import threads as wire
 from freehold.server.wire.body import JsonObject
 from freehold.storage.threads import Thread
@@ -73,6 +74,7 @@ async def update(thread_id: UUID, body: wire.StateUpdate, caller: ThreadChanger,
             after = await graph.aget_state(thread_config(thread))
         interrupts = wire.interrupts_by_task(after)
         await held.set_state(values=to_json(after.values), interrupts=interrupts, paused=bool(interrupts or after.next))
+    await announce_state(parts, thread_id, wire.state(after))
     address = wire.checkpoint(made)
     return reply({"checkpoint": address, "configurable": address, "checkpoint_id": address["checkpoint_id"]})
 

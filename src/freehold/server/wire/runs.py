@@ -11,14 +11,24 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from freehold.core.errors import Ambiguous, InvalidRequest, NotSupported
+from freehold.core.errors import Ambiguous, InvalidRequest
 from freehold.core.run import HIDDEN, MAX_BATCH, Durability, MultitaskStrategy, Run, RunRequest, RunStatus, graph_keys
 from freehold.server.wire.body import Body, JsonObject
 from freehold.server.wire.threads import CheckpointGiven, CheckpointId
 
-#: Stream modes we serve, and those of the protocol that are refused by name.
-STREAM_MODES = ("values", "updates", "messages", "messages-tuple", "custom", "debug", "tasks", "checkpoints")
-REFUSED_STREAM_MODES = ("events", "tools", "lifecycle")
+STREAM_MODES = (
+    "values",
+    "updates",
+    "messages",
+    "messages-tuple",
+    "custom",
+    "debug",
+    "tasks",
+    "checkpoints",
+    "events",
+    "tools",
+    "lifecycle",
+)
 
 #: Ten years; beyond it a date computed from it no longer fits where dates are stored.
 MAX_AFTER_SECONDS = 315_360_000
@@ -28,15 +38,12 @@ def stream_modes(given: Any) -> tuple[str, ...]:
     """`"values"` or `["values", "custom"]` -> a tuple, each once.
 
     Raises:
-        NotSupported: a mode we know but do not serve.
-        InvalidRequest: anything else.
+        InvalidRequest: there is no such mode.
     """
     modes = [given] if isinstance(given, str) else given
     if not isinstance(modes, list | tuple) or not all(isinstance(mode, str) for mode in modes):
         raise InvalidRequest(f"stream_mode: expected one of {', '.join(STREAM_MODES)}, or a list of them")
     for mode in modes:
-        if mode in REFUSED_STREAM_MODES:
-            raise NotSupported(f'stream_mode "{mode}" is not supported by this version', hint=f"supported: {', '.join(STREAM_MODES)}")
         if mode not in STREAM_MODES:
             raise InvalidRequest(f'stream_mode: there is no mode "{mode[:40]}"', hint=f"supported: {', '.join(STREAM_MODES)}")
     return tuple(dict.fromkeys(modes)) or ("values",)
@@ -121,7 +128,8 @@ class RunBody(Body):
     """Static context of the graph."""
     metadata: JsonObject = Field(default_factory=dict)
     stream_mode: StreamModes = ("values",)
-    """What to stream: values, updates, messages, messages-tuple, custom, debug, tasks, checkpoints; one or several."""
+    """What to stream, one or several of values, updates, messages, messages-tuple, custom, debug, tasks, checkpoints, events, tools,
+    lifecycle."""
     stream_subgraphs: bool = False
     stream_resumable: bool = False
     """Has no effect: every stream here can be rejoined."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from freehold.core.errors import InvalidRequest, NotSupported
+from freehold.core.errors import InvalidRequest
 from freehold.core.run import RunRequest
 from freehold.server.wire.runs import RunOnThread, RunWithoutThread, modes_in_query, stream_modes
 
@@ -32,7 +32,7 @@ def test_stream_modes_may_be_one_or_many(given: Any, modes: tuple[str, ...]) -> 
 
 @pytest.mark.parametrize(
     ("given", "error"),
-    [("events", NotSupported), (["values", "tools"], NotSupported), ("x", InvalidRequest), ([1], InvalidRequest)],
+    [("thoughts", InvalidRequest), (["values", "tool"], InvalidRequest), ([1], InvalidRequest)],
 )
 def test_other_stream_modes_are_refused(given: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
