@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -244,6 +245,45 @@ async def test_without_being_asked_no_header_reaches_a_run(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, headers={"x-tenant-id": "t1", "authorization": "Bearer x"}, timeout=30) as client:
         seen = (await client.post("/runs/wait", json={"assistant_id": "look", "input": {}})).json()["seen"]
     assert not [name for name in seen if name.startswith("x-") or name == "authorization"]
+
+
+async def ended(url: str, run: Any) -> Any:
+    """The delivery of a run's webhook, once it was made or given up."""
+    async with asyncio.timeout(60), httpx.AsyncClient(base_url=url) as client:
+        while True:
+            found = (await client.get(f"/threads/{run['thread_id']}/runs/{run['run_id']}/webhooks")).json()
+            if found and found[0]["status"] != "pending":
+                return found[0]
+            await asyncio.sleep(0.05)
+
+
+def configured(folder: Path, http: dict[str, Any]) -> Path:
+    config = folder / "langgraph.json"
+    webhooks = {"url": {"disable_loopback": False}}
+    config.write_text(json.dumps({"graphs": {"look": f"{FOLDER}/graphs.py:graph"}, "http": http, "webhooks": webhooks}))
+    return config
+
+
+@pytest.mark.compat("Webhooks", "webhook: a path", "is POSTed to a route of the project's own application, prefix included")
+async def test_a_webhook_that_is_a_path_reaches_the_project(tmp_path: Path, database_url: str, valkey: ValkeyServer) -> None:
+    config = configured(tmp_path, {"app": f"{FOLDER}/app.py:app", "mount_prefix": "/api"})
+    with serving(database_url, valkey.url, agents={"config": config, "shipped": False}) as address:
+        url = f"{address}/api"
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            run = (await client.post("/runs", json={"assistant_id": "look", "input": {}, "webhook": "/hook"})).json()
+            assert (await ended(url, run))["status"] == "delivered"
+            assert "hook:success" in (await client.get("/events")).json()
+
+
+@pytest.mark.compat(
+    "Project", "http.disable_webhooks", "a run that asks for a webhook is refused by name, others are executed", refused=True
+)
+async def test_where_webhooks_are_disabled_a_run_that_asks_for_one_is_refused(serve: Serve) -> None:
+    with serve({"disable_webhooks": True}) as url:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            refused = await client.post("/runs", json={"assistant_id": "look", "input": {}, "webhook": "https://example.com/hook"})
+            assert (refused.status_code, refused.json()["hint"]) == (422, "http.disable_webhooks in langgraph.json")
+            assert "seen" in (await client.post("/runs/wait", json={"assistant_id": "look", "input": {}})).json()
 
 
 CORS = {

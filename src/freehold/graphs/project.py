@@ -42,7 +42,6 @@ REFUSED: Mapping[str, str] = {
     "checkpointer.serde.pickle_fallback": "remove it; reading a pickle runs code, so checkpoints never hold one",
     "checkpointer.ttl": "remove it; [retention] in freehold.toml says what is kept",
     "encryption": "remove it, and use an encrypted disk or database",
-    "http.disable_webhooks": "remove it; no webhooks are sent",
     "node_version": "only Python graphs can be served",
     "priority": "remove it; runs are taken in the order they came",
     "ui": "remove it; no interface components are served",

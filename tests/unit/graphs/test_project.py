@@ -79,7 +79,6 @@ ASKED: dict[str, Any] = {
     "checkpointer.serde.pickle_fallback": True,
     "checkpointer.ttl": {"default_ttl": 5},
     "encryption": {"path": "./encryption.py:encryption"},
-    "http.disable_webhooks": True,
     "node_version": "20",
     "priority": {"path": "./priority.py:priority"},
     "store": {"ttl": {"default_ttl": 5}},
