@@ -169,7 +169,9 @@ async def _audit(settings: Settings, shared: Opened, stack: AsyncExitStack) -> A
     """What writes down who did what, where that is wanted; its last entries are stored before the pool closes."""
     from freehold.server.audit import AuditWriter
 
-    wanted = settings.audit.enabled == "on" or (settings.audit.enabled == "auto" and settings.server.needs_keys)
+    project = shared.graphs.project
+    asked_for = settings.server.needs_keys or (project is not None and project.auth is not None)
+    wanted = settings.audit.enabled == "on" or (settings.audit.enabled == "auto" and asked_for)
     return await stack.enter_async_context(AuditWriter(AuditLog(shared.pool))) if wanted else None
 
 

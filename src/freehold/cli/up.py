@@ -91,7 +91,9 @@ def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
     if outcome.needs_restart:
         lines = [first, "Settings or version changed since: `freehold down`, then `freehold up` to apply them.", ""]
     lines += [f"  agent server   {url}", f"  API docs       {url}/docs", f"  OpenAI API     {url}/v1"]
-    if loaded.settings.server.needs_keys:
+    if loaded.settings.server.takes_tokens:
+        lines += ["", f"  tokens of {loaded.settings.oidc.issuer} are taken"]
+    if loaded.settings.server.takes_keys:
         lines += ["", f"  API keys are needed; the first one is in {home.secrets / 'api_key'}"]
     if outcome.new_api_key:
         lines += [f"  {outcome.new_api_key}", "  It is shown this once."]

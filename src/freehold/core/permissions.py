@@ -26,6 +26,9 @@ ACTIONS: Mapping[str, frozenset[str]] = {
 #: What `*` in the place of a resource leaves out: who may use everything shall not therefore see what others did.
 ADMINISTRATIVE = frozenset({"audit"})
 
+#: Actions that change nothing.
+READING = frozenset({"read", "search", "get", "list_namespaces"})
+
 EVERYTHING = "*"
 
 _READ = ("*:read", "*:search", "store:get", "store:list_namespaces")

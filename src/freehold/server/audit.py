@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.core.caller import Caller
 from freehold.core.errors import StorageUnavailable
+from freehold.core.permissions import READING
 from freehold.storage.audit import AuditEntry, AuditLog
 from freehold.telemetry.metrics import AUDIT_LOST
 
@@ -37,8 +38,7 @@ RETRY_SECONDS = 1.0
 STRANGERS_PER_SECOND = 20.0
 STRANGERS_AT_ONCE = 200.0
 
-#: Actions that change nothing; of these only refusals are noted.
-READING = frozenset({"read", "search", "get", "list_namespaces"})
+#: Also noted where nothing would have been changed.
 REFUSALS = frozenset({401, 403, 429})
 
 _RUN_PATH = re.compile(r"/threads/([0-9a-f-]{36})/runs/([0-9a-f-]{36})")

@@ -19,7 +19,7 @@ from starlette.requests import HTTPConnection, Request
 
 from freehold.core.caller import LOCAL, Caller
 from freehold.core.errors import Forbidden, InvalidRequest, Unauthenticated
-from freehold.core.permissions import allows
+from freehold.core.permissions import READING, allows
 from freehold.core.run import MAX_BATCH, graph_keys
 from freehold.server.project_auth import ProjectAuth
 from freehold.server.store_value import store_value
@@ -74,8 +74,7 @@ class Authentication:
             Unauthenticated: as `caller`.
             Forbidden: the credential does not reach so far, or the project's rules say no.
         """
-        # Before anything is refused: the audit log reads these.
-        connection.state.action, connection.state.objects = (resource, action), connection.path_params
+        _tell(connection, resource, action)
         return await self.allow(connection, await self.caller(connection), resource, action)
 
     async def allow(
@@ -89,7 +88,7 @@ class Authentication:
         Raises:
             Forbidden: as `permitted`.
         """
-        connection.state.action, connection.state.objects = (resource, action), connection.path_params
+        _tell(connection, resource, action)
         connection.state.caller = caller
         if not allows(caller.permissions, resource, action):
             raise Forbidden(f"this credential may not {action} {resource}", hint=f'it lacks the permission "{resource}:{action}"')
@@ -215,6 +214,14 @@ async def _authenticated(connection: HTTPConnection) -> Caller:
 
 #: Parameter type of handlers that need somebody known, and touch nobody's objects.
 Authenticated = Annotated[Caller, Depends(_authenticated)]
+
+
+def _tell(connection: HTTPConnection, resource: Resource, action: Action) -> None:
+    """The audit log, before anything is refused. Of several rights a request asks for, it tells of the one to change something."""
+    state = connection.state
+    if action not in READING or getattr(state, "action", None) is None:
+        state.action = (resource, action)
+    state.objects = connection.path_params
 
 
 def permit(resource: Resource, action: Action) -> Any:

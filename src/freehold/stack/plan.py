@@ -91,7 +91,7 @@ def _secrets(settings: Settings, engine: Engine) -> Iterable[Secret]:
             yield Secret(f"postgres_{role}", "generated", f"password of the database role freehold_{role}")
     if engine.name not in ("openai", "none"):
         yield Secret("model_key", "generated", "key between the agent server and the model server")
-    if settings.server.needs_keys:
+    if settings.server.takes_keys:
         yield Secret("api_key", "generated", "first API key of the agent server")
     for name in given_secrets(settings):
         yield Secret(name, "given", "from your settings")

@@ -10,7 +10,7 @@ from freehold.stack.service import Health, Port, Service
 
 def service(settings: Settings, told: Mapping[str, str]) -> Service:
     host, port = settings.server.host, settings.server.port
-    first_key = {"FREEHOLD_BOOTSTRAP_API_KEY": "${secret:api_key}"} if settings.server.needs_keys else {}
+    first_key = {"FREEHOLD_BOOTSTRAP_API_KEY": "${secret:api_key}"} if settings.server.takes_keys else {}
     return Service(
         name="server",
         program="freehold",
