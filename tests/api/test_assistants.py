@@ -282,3 +282,7 @@ async def test_a_factory_makes_the_graph_the_assistant_asks_for(sdk: LangGraphCl
     assert [node["id"] for node in (await sdk.assistants.get_graph("made"))["nodes"]] == ["__start__", "only", "__end__"]
     assert (await sdk.assistants.get_schemas(made["assistant_id"]))["graph_id"] == "made"
     assert len((await sdk.runs.wait(None, made["assistant_id"], input={"text": "x"}))["log"]) == 2
+    thread_id = (await sdk.threads.create())["thread_id"]
+    await sdk.runs.wait(thread_id, made["assistant_id"], input={"text": "x"}, interrupt_before=["two"])
+    assert (await sdk.threads.get(thread_id))["config"] == {"configurable": {"nodes": ["one", "two"]}}  # type: ignore[typeddict-item]
+    assert (await sdk.threads.get_state(thread_id))["next"] == ["two"]  # read with the graph that wrote it

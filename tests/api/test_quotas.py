@@ -36,6 +36,7 @@ WAYS: dict[str, Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]] =
     "without a thread": lambda client, thread: client.post("/runs", json={"assistant_id": "echo"}),
     "wait without a thread": lambda client, thread: client.post("/runs/wait", json={"assistant_id": "echo"}),
     "stream without a thread": lambda client, thread: client.post("/runs/stream", json={"assistant_id": "echo"}),
+    "batch": lambda client, thread: client.post("/runs/batch", json=[{"assistant_id": "echo"}]),
     "chat": lambda client, thread: client.post("/chat", json={"message": "hello"}),
     "OpenAI": lambda client, thread: client.post(
         "/v1/chat/completions", json={"model": "talker", "messages": [{"role": "user", "content": "x"}]}
@@ -77,6 +78,14 @@ async def test_of_many_at_once_as_many_pass_as_may_run_at_the_same_time(url: str
             if answer.status_code == 200:
                 run = answer.json()
                 await client.post(f"/threads/{run['thread_id']}/runs/{run['run_id']}/cancel", params={"wait": True})
+
+
+async def test_a_batch_that_is_one_too_many_is_none_at_all(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, f"eager-{uuid4()}") as client:
+        batch = [{"assistant_id": "echo", "on_completion": "keep", "after_seconds": 3600}] * 3
+        response = await client.post("/runs/batch", json=batch)
+        assert (response.status_code, "concurrent_runs" in response.json()["hint"]) == (429, True)
+        assert (await client.post("/threads/count", json={})).json() == 0
 
 
 async def test_tokens_that_models_used_are_counted_when_a_run_has_ended(url: str, api_database_url: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIStatusError, NotFoundError
@@ -153,6 +154,16 @@ async def test_a_strict_resume_answers_only_what_was_asked(sdk: LangGraphClient,
 
 async def test_info_says_that_a_strict_resume_is_honoured(http: httpx.AsyncClient) -> None:
     assert (await http.get("/info")).json()["flags"]["strict_resume"] is True
+
+
+async def test_a_run_of_an_older_version_is_executed_although_it_names_no_graph(sdk: LangGraphClient, api_database_url: str) -> None:
+    thread_id = await new_thread(sdk)
+    run = await sdk.runs.create(thread_id, "echo", input=TELL, after_seconds=3600)
+    async with await psycopg.AsyncConnection.connect(api_database_url, autocommit=True) as conn:
+        await conn.execute(
+            "UPDATE freehold.runs SET request = request - 'graph_id', available_at = now() WHERE run_id = %s", (run["run_id"],)
+        )
+    assert (await sdk.runs.join(thread_id, run["run_id"]))["log"] == ["first:x:plain", "second:x"]
 
 
 # -- without a thread ----------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ async def until_status(sdk: LangGraphClient, thread_id: str, run_id: str, *statu
 # -- wait and join -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.compat("Runs", "POST /threads/{thread_id}/runs/wait", "the values the graph left, once it has ended")
 async def test_wait_gives_the_values_the_graph_left(sdk: LangGraphClient) -> None:
     values = await sdk.runs.wait(await new_thread(sdk), "echo", input={"text": "hi"})
     assert values == {"text": "hi", "log": ["first:hi:plain", "second:hi"]}
@@ -37,11 +38,13 @@ async def test_wait_raises_what_the_graph_raised(sdk: LangGraphClient) -> None:
         await sdk.runs.wait(await new_thread(sdk), "fails", input={"text": "hi"})
 
 
+@pytest.mark.compat("Runs", "POST /threads/{thread_id}/runs/wait, of a run that fails", "`__error__` with the error and its message")
 async def test_wait_gives_the_error_as_data_where_asked(sdk: LangGraphClient) -> None:
     values = await sdk.runs.wait(await new_thread(sdk), "fails", input={"text": "hi"}, raise_error=False)
     assert values == {"__error__": {"error": "ValueError", "message": "the graph failed on purpose"}}
 
 
+@pytest.mark.compat("Runs", "POST /threads/{thread_id}/runs/wait, of a run that pauses", "`__interrupt__` with what is asked")
 async def test_wait_shows_the_interrupts_of_a_paused_run_and_a_command_resumes_it(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     paused = await sdk.runs.wait(thread_id, "asks", input={"text": "hi"})
@@ -59,6 +62,8 @@ async def test_an_interrupt_can_be_resumed_by_its_id(sdk: LangGraphClient) -> No
     assert resumed["log"] == ["answer:red"]
 
 
+@pytest.mark.compat("Runs", "POST /threads/{thread_id}/runs", "a run in the background")
+@pytest.mark.compat("Runs", "GET /threads/{thread_id}/runs/{run_id}", "one run and its status")
 async def test_create_runs_in_the_background_until_joined(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "echo", input={"text": "later"})
@@ -67,6 +72,7 @@ async def test_create_runs_in_the_background_until_joined(sdk: LangGraphClient) 
     assert (await sdk.runs.get(thread_id, run["run_id"]))["status"] == "success"
 
 
+@pytest.mark.compat("Runs", "GET /threads/{thread_id}/runs/{run_id}/join", "its result, also after it has ended")
 async def test_a_run_that_ended_can_still_be_joined(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "echo", input={"text": "x"})
@@ -84,6 +90,7 @@ async def test_config_and_metadata_reach_the_graph_and_the_run(sdk: LangGraphCli
     assert (await sdk.runs.join(thread_id, run["run_id"]))["log"][0] == "first:x:loud"
 
 
+@pytest.mark.compat("Runs", "interrupt_before, interrupt_after", "the run pauses there; another one goes on")
 async def test_runs_stop_before_and_after_the_nodes_named(sdk: LangGraphClient) -> None:
     for option in ({"interrupt_before": ["second"]}, {"interrupt_after": ["first"]}, {"interrupt_before": "second"}):
         thread_id = await new_thread(sdk)
@@ -103,6 +110,7 @@ async def test_a_run_may_start_from_an_older_checkpoint(sdk: LangGraphClient) ->
     assert values["log"] == ["first:one:plain", "second:one"]
 
 
+@pytest.mark.compat("Runs", "after_seconds", "the run begins that much later and holds nobody up")
 async def test_after_seconds_delays_the_start(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "echo", input={"text": "x"}, after_seconds=3600)
@@ -112,6 +120,7 @@ async def test_after_seconds_delays_the_start(sdk: LangGraphClient) -> None:
     await sdk.runs.cancel(thread_id, run["run_id"], wait=True)
 
 
+@pytest.mark.compat("Runs", "durability sync|async|exit", "exit keeps the last checkpoint only")
 async def test_durability_exit_keeps_only_the_last_checkpoint(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     await sdk.runs.wait(thread_id, "echo", input={"text": "x"}, durability="exit")
@@ -223,6 +232,7 @@ async def test_events_on_the_wire_are_crlf_with_an_id_each(http: httpx.AsyncClie
 # -- many runs on one thread ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.compat("Runs", "multitask_strategy enqueue", "runs of a thread one after the other (the default)")
 async def test_enqueue_runs_one_after_the_other(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     first = await sdk.runs.create(thread_id, "slow", input={"text": "10"})
@@ -232,6 +242,7 @@ async def test_enqueue_runs_one_after_the_other(sdk: LangGraphClient) -> None:
     assert values["log"] == ["counted", "first:b:plain", "second:b"]
 
 
+@pytest.mark.compat("Runs", "multitask_strategy reject", "409 while a run is active")
 async def test_reject_refuses_a_second_run(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "waits", input={"text": "a"})
@@ -240,6 +251,7 @@ async def test_reject_refuses_a_second_run(sdk: LangGraphClient) -> None:
     await sdk.runs.cancel(thread_id, run["run_id"], wait=True)
 
 
+@pytest.mark.compat("Runs", "multitask_strategy interrupt", "the active run stops and is kept with its checkpoints")
 async def test_interrupt_stops_the_active_run_and_keeps_it(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     first = await sdk.runs.create(thread_id, "waits", input={"text": "a"})
@@ -248,6 +260,7 @@ async def test_interrupt_stops_the_active_run_and_keeps_it(sdk: LangGraphClient)
     assert (await sdk.runs.get(thread_id, first["run_id"]))["status"] == "interrupted"
 
 
+@pytest.mark.compat("Runs", "multitask_strategy rollback", "the active run is removed with its checkpoints")
 async def test_rollback_removes_the_active_run(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     first = await sdk.runs.create(thread_id, "waits", input={"text": "a"})
@@ -281,6 +294,7 @@ async def test_runs_are_listed_newest_first_with_a_status_filter(sdk: LangGraphC
     assert [set(run) for run in await sdk.runs.list(thread_id, select=["run_id", "status"])] == [{"run_id", "status"}] * 3
 
 
+@pytest.mark.compat("Runs", "DELETE /threads/{thread_id}/runs/{run_id}", "forgets a run that has ended; 409 for an active one")
 async def test_a_finished_run_can_be_deleted_and_an_active_one_cannot(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "waits", input={"text": "a"})
@@ -292,6 +306,7 @@ async def test_a_finished_run_can_be_deleted_and_an_active_one_cannot(sdk: LangG
         await sdk.runs.get(thread_id, run["run_id"])
 
 
+@pytest.mark.compat("Runs", "POST /threads/{thread_id}/runs/{run_id}/cancel: wait", "the run stops, its checkpoints stay")
 async def test_cancel_interrupts_a_run_and_keeps_what_it_did(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "waits", input={"text": "a"}, durability="sync")
@@ -304,6 +319,7 @@ async def test_cancel_interrupts_a_run_and_keeps_what_it_did(sdk: LangGraphClien
     assert (state["values"]["log"], state["next"]) == (["first:a:plain"], ["wait"])  # type: ignore[call-overload]
 
 
+@pytest.mark.compat("Runs", "POST /threads/{thread_id}/runs/{run_id}/cancel?action=rollback", "the run is removed with its checkpoints")
 async def test_cancel_with_rollback_removes_the_run(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "waits", input={"text": "a"})
@@ -331,6 +347,7 @@ async def test_a_run_cancelled_before_it_began_ends_for_those_who_wait(sdk: Lang
     assert (await sdk.runs.get(thread_id, run["run_id"]))["status"] == "interrupted"
 
 
+@pytest.mark.compat("Runs", "on_disconnect cancel|continue", "a client that leaves stops its run, where it said so")
 async def test_a_client_that_leaves_cancels_its_run_where_it_said_so(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     async for part in sdk.runs.stream(thread_id, "waits", input={"text": "a"}, on_disconnect="cancel"):
@@ -347,6 +364,9 @@ async def test_a_client_that_leaves_otherwise_leaves_the_run_alone(sdk: LangGrap
     assert (await sdk.runs.join(thread_id, run_id))["log"] == ["counted"]
 
 
+@pytest.mark.compat(
+    "Runs", "GET /threads/{thread_id}/runs/{run_id}/join: cancel_on_disconnect", "leaving stops the run"
+)
 async def test_a_joining_client_that_leaves_cancels_the_run_where_it_said_so(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "waits", input={"text": "a"})
@@ -358,6 +378,7 @@ async def test_a_joining_client_that_leaves_cancels_the_run_where_it_said_so(sdk
 # -- without a thread ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.compat("Runs", "POST /runs, POST /runs/wait, POST /runs/stream", "runs without a thread of the client's")
 async def test_runs_without_a_thread_wait_stream_and_create(sdk: LangGraphClient) -> None:
     assert (await sdk.runs.wait(None, "echo", input={"text": "x"}))["text"] == "x"
     parts = [part async for part in sdk.runs.stream(None, "echo", input={"text": "x"}, stream_mode="updates")]

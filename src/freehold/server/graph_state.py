@@ -13,6 +13,7 @@ from langgraph_sdk.runtime import AccessContext
 
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
+from freehold.core.run import graph_keys
 from freehold.server.parts import ServerParts
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.pool import Pool
@@ -31,9 +32,11 @@ def graph_id_of(thread: Thread) -> str | None:
 
 
 def thread_config(thread: Thread, checkpoint: dict[str, Any] | None = None) -> RunnableConfig:
-    """The config that addresses a thread's latest checkpoint, or a given one."""
+    """The config that addresses a thread's latest checkpoint, or a given one, with the settings of the thread's last run: a factory
+    makes the graph that wrote it."""
     chosen = {key: checkpoint[key] for key in CHECKPOINT_KEYS if checkpoint and checkpoint.get(key) is not None}
-    configurable = {"thread_id": str(thread.thread_id), "checkpoint_ns": "", "graph_id": graph_id_of(thread), **chosen}
+    settings = graph_keys(thread.config.get("configurable") or {})
+    configurable = {**settings, "thread_id": str(thread.thread_id), "checkpoint_ns": "", "graph_id": graph_id_of(thread), **chosen}
     return {"configurable": configurable}
 
 

@@ -3,7 +3,7 @@ versions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Literal, LiteralString
@@ -119,12 +119,17 @@ class Assistants:
             raise NotFound(f"Assistant with ID {wanted} not found")
         return _assistant(rows[0])
 
-    async def change(self, caller: Caller, wanted: UUID, change: AssistantChange) -> Assistant:
-        """Make a new version, which is the current one then. Raises NotFound, Forbidden for a system assistant."""
-        arguments = {**caller.arguments(), **_columns(change), "assistant_id": wanted}
+    async def change(self, caller: Caller, wanted: UUID, change: Callable[[Assistant], AssistantChange]) -> Assistant:
+        """Make a new version, which is the current one then; `change` is told the one before.
+
+        Raises:
+            NotFound: no such assistant of the caller.
+            Forbidden: a system assistant.
+        """
         try:
             async with as_caller(self._pool, caller) as conn:
-                await self._hold(conn, caller, wanted)
+                current = await self._hold(conn, caller, wanted)
+                arguments = {**caller.arguments(), **_columns(change(current)), "assistant_id": wanted}
                 row = await _one(conn, SQL["change"], arguments)
         except psycopg.DataError as error:
             raise unstorable(error, "the assistant") from error
@@ -191,10 +196,10 @@ class Assistants:
             await delete_threads_within(conn, [str(thread_id) for thread_id in found])
         return len(found)
 
-    async def _hold(self, conn: AsyncConnection[DictRow], caller: Caller, wanted: UUID) -> None:
+    async def _hold(self, conn: AsyncConnection[DictRow], caller: Caller, wanted: UUID) -> Assistant:
         """Lock an assistant of the caller's until the transaction ends; the next statement sees what was changed before."""
-        if await _one(conn, SQL["hold"], {"assistant_id": wanted, **caller.arguments()}) is not None:
-            return
+        if row := await _one(conn, SQL["hold"], {"assistant_id": wanted, **caller.arguments()}):
+            return _assistant(row)
         assistant = await assistant_within(conn, caller, wanted)
         assert assistant.is_system
         raise Forbidden(

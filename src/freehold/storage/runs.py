@@ -21,7 +21,7 @@ from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import CheckpointsMoved, Conflict, FreeholdError, NotFound
 from freehold.core.ids import new_id
-from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus
+from freehold.core.run import CancelAction, MultitaskStrategy, Run, RunRequest, RunStatus, graph_keys
 from freehold.storage import queries
 from freehold.storage.cancelling import stop_many
 from freehold.storage.checkpointer.statement import Pending
@@ -493,6 +493,7 @@ def _arguments(caller: Caller, target: Target, request: RunRequest, strategy: st
         "graph_id": target.graph_id,
         "request": Jsonb({name: getattr(request, name) for name in _REQUEST_FIELDS} | {"graph_id": target.graph_id}),
         "metadata": Jsonb(request.metadata),
+        "thread_config": Jsonb({"configurable": graph_keys(request.config.get("configurable") or {})}),
         "multitask_strategy": strategy,
         "after_seconds": after_seconds,
     }

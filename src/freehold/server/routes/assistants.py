@@ -59,11 +59,10 @@ async def get(assistant_id: str, caller: AssistantReader, parts: Parts) -> Respo
 @router.patch("/{assistant_id}", response_model=wire.AssistantShown)
 async def patch(assistant_id: str, body: wire.AssistantPatch, caller: AssistantChanger, parts: Parts) -> Response:
     """Make a new version; metadata is merged, what is left out stays."""
-    current = await _named(parts, caller, assistant_id)
-    change = body.change(current)
-    if change.graph_id is not None:
-        check_graph(parts, change.graph_id)
-    return reply(wire.shown(await parts.assistants.change(caller, current.assistant_id, change)))
+    wanted = named_assistant(parts, assistant_id)
+    if body.graph_id is not None:
+        check_graph(parts, body.graph_id)
+    return reply(wire.shown(await parts.assistants.change(caller, wanted, body.change)))
 
 
 @router.delete("/{assistant_id}", status_code=204, response_model=None)

@@ -22,7 +22,7 @@ WITH made AS (
 SELECT * FROM made
 
 -- hold: an assistant of the caller, locked: versions are counted one after the other
-SELECT assistant_id FROM freehold.assistants WHERE assistant_id = %(assistant_id)s AND @owned FOR NO KEY UPDATE
+SELECT * FROM freehold.assistants WHERE assistant_id = %(assistant_id)s AND @owned FOR NO KEY UPDATE
 
 -- change: make a new version of a held assistant and let it be the current one; null leaves a part as it is
 WITH changed AS (

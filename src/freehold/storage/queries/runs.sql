@@ -2,6 +2,7 @@
 WITH thread AS (
   UPDATE freehold.threads
      SET status = 'busy', updated_at = now(), temporary = false,  -- somebody goes on with it
+         config = %(thread_config)s,
          metadata = metadata || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text),
          graph_before_runs = COALESCE(graph_before_runs, jsonb_strip_nulls(jsonb_build_object(
            'graph_id', metadata->'graph_id', 'assistant_id', metadata->'assistant_id')))
@@ -21,8 +22,8 @@ ON CONFLICT (thread_id) DO NOTHING
 
 -- enqueue_stateless: accept a run on a thread made for it
 WITH thread AS (
-  INSERT INTO freehold.threads (thread_id, organisation, owner, status, temporary, graph_before_runs, metadata)
-  VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy', %(temporary)s, '{}',
+  INSERT INTO freehold.threads (thread_id, organisation, owner, status, temporary, config, graph_before_runs, metadata)
+  VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy', %(temporary)s, %(thread_config)s, '{}',
           %(must)s::jsonb || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text))
   RETURNING thread_id
 )
