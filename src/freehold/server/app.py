@@ -29,6 +29,7 @@ from freehold.server.project_auth import load_project_auth
 from freehold.server.request_headers import RequestHeaders
 from freehold.server.request_spans import RequestSpans
 from freehold.server.routes import (
+    a2a,
     assistants,
     audit,
     chat,
@@ -62,6 +63,7 @@ ROUTERS = (
     chat.router,
     openai.router,
     mcp.router,
+    a2a.router,
     refused.router,
 )
 

@@ -102,8 +102,12 @@ class Turn:
             RunFailed: the run ended in error.
             TimedOut: it took longer than runs may.
         """
+        return read_answer(self.ending(), self._given)
+
+    def ending(self) -> Ending:
+        """How the run ended, once `said` has ended."""
         assert self._follower.ending is not None
-        return read_answer(self._follower.ending, self._given)
+        return self._follower.ending
 
     def _from_event(self, event: Event) -> Iterator[Said]:
         if event.name == "metadata":

@@ -44,6 +44,8 @@ class Call:
     #: The client's answer to something it was asked; there is nothing to run.
     is_response: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: What the project's rules add to the metadata of what the call makes.
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self, name: str, *, wanted: bool = True) -> str:
         """A parameter that is a text. Raises RpcError where it is none, or missing although wanted."""

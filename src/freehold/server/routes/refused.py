@@ -13,10 +13,7 @@ from freehold.server import errors
 from freehold.server.auth import Authenticated
 
 #: (method, path, what it is)
-REFUSED: tuple[tuple[str, str, str], ...] = (
-    ("POST", "/a2a/{assistant_id}", "A2A"),
-    ("POST", "/ui/{graph_id}", "generative UI"),
-)
+REFUSED: tuple[tuple[str, str, str], ...] = (("POST", "/ui/{graph_id}", "generative UI"),)
 
 router = APIRouter(include_in_schema=False)
 
