@@ -364,9 +364,7 @@ async def test_a_client_that_leaves_otherwise_leaves_the_run_alone(sdk: LangGrap
     assert (await sdk.runs.join(thread_id, run_id))["log"] == ["counted"]
 
 
-@pytest.mark.compat(
-    "Runs", "GET /threads/{thread_id}/runs/{run_id}/join: cancel_on_disconnect", "leaving stops the run"
-)
+@pytest.mark.compat("Runs", "GET /threads/{thread_id}/runs/{run_id}/join: cancel_on_disconnect", "leaving stops the run")
 async def test_a_joining_client_that_leaves_cancels_the_run_where_it_said_so(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "waits", input={"text": "a"})
