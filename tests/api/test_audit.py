@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import json
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import pytest
 from tests.api.people import somebody
 from tests.api.serving import serving
 from tests.support.servers import ValkeyServer
+from websockets.asyncio.client import connect
 
 from freehold.storage.audit import AuditFilter, AuditLog
 from freehold.storage.pool import create_pool
@@ -164,3 +166,53 @@ async def test_it_can_be_switched_on_there_and_what_is_left_is_written_before_th
     async with create_pool(api_database_url, max_size=1) as pool:
         found = [entry for entry in await AuditLog(pool).list_all(AuditFilter(), limit=1000) if entry.request_id == mark]
     assert [(entry.action, entry.status, entry.owner) for entry in found] == [("POST /threads", 403, ""), ("threads.create", 200, "local")]
+
+
+async def command(send: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]], number: int, method: str, **params: Any) -> dict[str, Any]:
+    """The answer to one command of the event streaming protocol."""
+    return await send({"id": number, "method": method, "params": params})
+
+
+async def test_commands_are_written_down_one_by_one_with_how_each_ended(url: str, api_database_url: str) -> None:
+    """Over HTTP, where all are answered with 200, and on one WebSocket."""
+    organisation, thread = f"org-{uuid4()}", str(uuid4())
+    async with (
+        somebody(url, api_database_url, "ada", organisation=organisation) as ada,
+        somebody(url, api_database_url, "eve", organisation=organisation, scopes=("read",)) as eve,
+        somebody(url, api_database_url, "boss", organisation=organisation, scopes=("admin",)) as boss,
+    ):
+
+        def over_http(client: httpx.AsyncClient) -> Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]:
+            async def send(message: dict[str, Any]) -> dict[str, Any]:
+                answer: dict[str, Any] = (await client.post(f"/threads/{thread}/commands", json=message)).json()
+                return answer
+
+            return send
+
+        started = await command(over_http(ada), 1, "run.start", assistant_id="echo", input={"text": "x"})
+        assert started["type"] == "success", started
+        refused = await command(over_http(eve), 2, "run.start", assistant_id="echo", input={"text": "x"})
+        assert refused["error"] == "permission_denied"
+        headers = {"x-api-key": ada.headers["x-api-key"]}
+        async with connect(f"{url.replace('http', 'ws')}/threads/{thread}/stream/events", additional_headers=headers) as socket:
+
+            async def over_socket(message: dict[str, Any]) -> dict[str, Any]:
+                await socket.send(json.dumps(message))
+                while (answer := json.loads(await socket.recv())).get("id") != message["id"] or answer["type"] == "event":
+                    pass
+                return dict(answer)
+
+            third = await command(over_socket, 3, "run.start", assistant_id="echo", input={"text": "y"})
+            assert third["type"] == "success", third
+            assert (await command(over_socket, 4, "agent.getTree"))["type"] == "success"
+            assert (await command(over_socket, 5, "run.start", assistant_id="there-is-none"))["type"] == "error"
+        entries = await noted(boss, 4)
+    assert [(entry["owner"], entry["action"], entry["status"]) for entry in entries] == [
+        ("ada", "threads.create_run", 200),
+        ("eve", "threads.create_run", 403),
+        ("ada", "threads.create_run", 200),
+        ("ada", "threads.create_run", 404),
+    ]
+    assert entries[0]["objects"] == {"thread_id": thread, "run_id": started["result"]["run_id"]}
+    assert entries[2]["objects"] == {"thread_id": thread, "run_id": third["result"]["run_id"]}
+    assert entries[3]["objects"] == {"thread_id": thread}

@@ -37,6 +37,20 @@ WAYS: dict[str, Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]] =
     "wait without a thread": lambda client, thread: client.post("/runs/wait", json={"assistant_id": "echo"}),
     "stream without a thread": lambda client, thread: client.post("/runs/stream", json={"assistant_id": "echo"}),
     "batch": lambda client, thread: client.post("/runs/batch", json=[{"assistant_id": "echo"}]),
+    "MCP": lambda client, thread: client.post(
+        "/mcp",
+        json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {"text": "x"}}},
+        headers={"accept": "application/json"},
+    ),
+    "A2A": lambda client, thread: client.post(
+        "/a2a/talker",
+        json={
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "message/send",
+            "params": {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}]}},
+        },
+    ),
     "chat": lambda client, thread: client.post("/chat", json={"message": "hello"}),
     "OpenAI": lambda client, thread: client.post(
         "/v1/chat/completions", json={"model": "talker", "messages": [{"role": "user", "content": "x"}]}
@@ -60,6 +74,34 @@ async def test_every_way_to_start_a_run_is_refused_and_told_when_to_come_back(ur
         assert (await client.get(f"/threads/{thread}/runs")).json() == []
         assert (await client.get(f"/threads/{thread}")).json()["status"] == "idle"
         assert (await client.delete(f"/threads/{thread}")).is_success  # who is over a quota can make room
+
+
+async def test_a_command_of_the_event_protocol_is_refused_in_its_own_words(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, f"busy-{uuid4()}") as client:
+        await use_up(client)
+        command = {"id": 1, "method": "run.start", "params": {"assistant_id": "echo"}}
+        answer = (await client.post(f"/threads/{uuid4()}/commands", json=command)).json()
+    assert (answer["type"], answer["error"]) == ("error", "permission_denied")
+    assert "3 runs a minute were started by you" in answer["message"]
+
+
+async def test_a_cron_skips_the_time_it_may_not_run_and_says_why(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, f"busy-{uuid4()}") as client:
+        await use_up(client)
+        made = (await client.post("/runs/crons", json={"assistant_id": "echo", "schedule": "* * * * * *"})).json()
+        async with asyncio.timeout(30):
+            while not (cron := (await client.get(f"/runs/crons/{made['cron_id']}")).json())["last_error"]:
+                await asyncio.sleep(0.1)
+        await client.delete(f"/runs/crons/{made['cron_id']}")
+        assert "3 runs a minute were started by you" in cron["last_error"]
+        assert cron["enabled"] and cron["last_run_id"] is None and cron["next_run_date"]
+
+
+async def test_a_batch_counts_as_its_runs_and_starts_all_or_none(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, f"eager-{uuid4()}") as client:
+        refused = await client.post("/runs/batch", json=[{"assistant_id": "echo"}] * 3)
+        assert refused.status_code == 429 and "2 runs are waiting or being executed by you" in refused.json()["detail"]
+        assert (await client.post("/threads/search", json={})).json() == []
 
 
 async def test_others_are_not_refused_for_it(url: str, api_database_url: str) -> None:

@@ -16,6 +16,7 @@ from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.core.caller import Caller
@@ -179,10 +180,20 @@ def note(scope: Scope, caller: Caller | None, action: tuple[str, str] | None, ob
     )
 
 
+def outcome(connection: HTTPConnection, status: int, objects: dict[str, str]) -> None:
+    """How a command ended whose answer does not tell by its status: on a WebSocket noted here, else with the answer."""
+    state = connection.scope["state"]
+    if connection.scope["type"] == "websocket":
+        note(connection.scope, state.get("caller"), state.get("action"), objects, status)
+        state["action"] = None  # the next command has one of its own
+    else:
+        state["objects"], state["outcome"] = objects, status
+
+
 def _note(scope: Scope, status: int, message: MutableMapping[str, Any]) -> None:
     state = scope["state"]
     objects = {str(name): str(value) for name, value in (state.get("objects") or {}).items()}
-    note(scope, state.get("caller"), state.get("action"), {**objects, **_made(message)}, status)
+    note(scope, state.get("caller"), state.get("action"), {**objects, **_made(message)}, state.get("outcome", status))
 
 
 def _status(message: MutableMapping[str, Any]) -> int:

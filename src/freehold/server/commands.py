@@ -15,8 +15,10 @@ from freehold.core import errors, sequence
 from freehold.core.caller import Caller
 from freehold.core.errors import FreeholdError, InvalidRequest, NotFound
 from freehold.core.run import Run
+from freehold.server import audit
 from freehold.server.agent_tree import agent_tree
 from freehold.server.auth import Action, Authentication
+from freehold.server.errors import status_of
 from freehold.server.launch import choose_assistant, launch
 from freehold.server.parts import ServerParts
 from freehold.server.wire.body import Body, JsonObject
@@ -26,6 +28,8 @@ from freehold.server.wire.streams import Command, Namespace
 log = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
+
+_DONE = 200
 
 
 class ProtocolError(Exception):
@@ -103,20 +107,28 @@ async def answer(parts: ServerParts, connection: HTTPConnection, thread_id: UUID
     Raises:
         Unauthenticated, StorageUnavailable: as every request does.
     """
+    said, status = await _answered(Asking(parts, connection, thread_id), command)
+    run_id = str(said["result"].get("run_id", "")) if status == _DONE else ""
+    audit.outcome(connection, status, {"thread_id": str(thread_id), **({"run_id": run_id} if run_id else {})})
+    return said
+
+
+async def _answered(asking: Asking, command: Command) -> tuple[Answer, int]:
+    """The answer, and the HTTP status of what it tells: the protocol has one for all."""
     method = METHODS.get(command.method)
     try:
         if method is None:
             raise ProtocolError("unknown_command", f"Unknown protocol command: {command.method}")
-        done = await method(Asking(parts, connection, thread_id), command.params)
+        done = await method(asking, command.params)
     except ProtocolError as error:
-        return refusal(command.id, error.code, str(error))
+        return refusal(command.id, error.code, str(error)), 422
     except ValidationError as error:
-        return refusal(command.id, "invalid_argument", _told(error))
+        return refusal(command.id, "invalid_argument", _told(error)), 422
     except (errors.Unauthenticated, errors.StorageUnavailable):
         raise
     except FreeholdError as error:
-        return refusal(command.id, _code(error), str(error))
-    return {"type": "success", "id": command.id, "result": done.result, "meta": {"applied_through_seq": done.through}}
+        return refusal(command.id, _code(error), str(error)), status_of(error)
+    return {"type": "success", "id": command.id, "result": done.result, "meta": {"applied_through_seq": done.through}}, _DONE
 
 
 def refusal(command_id: int | None, code: str, message: str) -> Answer:
@@ -198,7 +210,7 @@ def _started(run: Run) -> Done:
 
 
 def _code(error: FreeholdError) -> str:
-    if isinstance(error, errors.Forbidden):
+    if isinstance(error, errors.Forbidden | errors.QuotaExceeded):
         return "permission_denied"
     if isinstance(error, errors.NotSupported):
         return "not_supported"
