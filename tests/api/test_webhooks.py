@@ -8,6 +8,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,6 +23,8 @@ from tests.support.servers import PostgresServer, ValkeyServer
 
 from freehold.storage.api_keys import ApiKeys, generate
 from freehold.storage.pool import create_pool
+
+HTTP_PROJECT = Path(__file__).parent / "http_project"
 
 
 class Received:
@@ -277,3 +280,54 @@ async def test_urls_that_lead_inward_are_refused(ada: LangGraphClient, url: str)
 async def test_the_secret_needs_a_key(webhook_url: str) -> None:
     async with httpx.AsyncClient(base_url=webhook_url) as client:
         assert (await client.get("/webhooks/secret")).status_code == 401
+
+
+@pytest.mark.compat("Webhooks", "webhook that is a path", "goes to the project's own app where langgraph.json allows it, prefix and all")
+async def test_a_path_leads_to_the_projects_own_app(database_url: str, valkey: ValkeyServer, tmp_path: Path) -> None:
+    config = tmp_path / "langgraph.json"
+    app = {"app": f"{HTTP_PROJECT}/app.py:app", "mount_prefix": "/agents"}
+    rules = {"url": {"disable_loopback": False}}
+    config.write_text(json.dumps({"graphs": {"look": f"{HTTP_PROJECT}/graphs.py:graph"}, "http": app, "webhooks": rules}))
+    with serving(database_url, valkey.url, agents={"config": config, "shipped": False}) as address:
+        async with httpx.AsyncClient(base_url=f"{address}/agents", timeout=30) as client:
+            run = (
+                (await client.post("/runs", json={"assistant_id": "look", "input": {"seen": {}}, "webhook": "/hook?a=b"}))
+                .raise_for_status()
+                .json()
+            )
+            async with asyncio.timeout(60):
+                while not (found := (await client.get(f"/threads/{run['thread_id']}/runs/{run['run_id']}/webhooks")).json()) or (
+                    found[0]["status"] == "pending"
+                ):
+                    await asyncio.sleep(0.1)
+            assert (found[0]["status"], found[0]["last_status"]) == ("delivered", 200)
+            assert "hook:success" in (await client.get("/events")).json()
+            for url in ("//example.com/x", "/../x", "https://example.com@127.0.0.1/"):
+                assert (await client.post("/runs", json={"assistant_id": "look", "webhook": url})).status_code == 422
+
+
+@pytest.mark.compat("Webhooks", "webhooks of langgraph.json", "URL policy and headers with variables in place of their templates")
+async def test_deliveries_carry_the_headers_of_the_project_and_keep_to_its_rules(
+    database_url: str, valkey: ValkeyServer, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LG_WEBHOOK_TOKEN", "s3cret")
+    headers = {"Authorization": "Bearer ${{ env.LG_WEBHOOK_TOKEN }}", "X-Freehold-Signature": "forged"}
+    config = tmp_path / "langgraph.json"
+    rules = {"headers": headers, "url": {"allowed_domains": ["127.0.0.1", "*.example.com"]}}
+    config.write_text(json.dumps({"graphs": {"look": f"{HTTP_PROJECT}/graphs.py:graph"}, "webhooks": rules}))
+    lan = {"allow_private": ["127.0.0.0/8"]}
+    with serving(database_url, valkey.url, agents={"config": config, "shipped": False}, webhooks=lan) as address:
+        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
+            run = (
+                (await client.post("/runs", json={"assistant_id": "look", "input": {"seen": {}}, "webhook": receiver.url}))
+                .raise_for_status()
+                .json()
+            )
+            (received,) = await receiver.got(run["run_id"])
+            for url in ("https://example.org/", receiver.url.replace("127.0.0.1", "127.0.0.2")):
+                refused = await client.post("/runs", json={"assistant_id": "look", "webhook": url})
+                assert refused.status_code == 422 and "this host is not allowed" in refused.json()["detail"]
+            batch = await client.post("/runs/batch", json=[{"assistant_id": "look", "webhook": "https://example.org/"}])
+            assert batch.status_code == 422
+    assert received.headers["authorization"] == "Bearer s3cret"
+    assert received.headers["x-freehold-signature"].startswith("t=")

@@ -86,7 +86,6 @@ ASKED: dict[str, Any] = {
     "store.ttl": {"default_ttl": 5},
     "ui": {"agent": "./ui.tsx"},
     "ui_config": {"shared": ["react"]},
-    "webhooks": {"headers": {"a": "b"}},
 }
 
 
