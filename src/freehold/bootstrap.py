@@ -48,6 +48,7 @@ from freehold.storage.assistants import Assistants
 from freehold.storage.audit import AuditLog
 from freehold.storage.conversations import Conversations
 from freehold.storage.crons import Crons
+from freehold.storage.inbox import Inbox
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.quotas import Quotas, create_quotas
 from freehold.storage.runs import Runs
@@ -140,6 +141,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             standing=Standing(shared.runs),
             threads=Threads(shared.pool),
             thread_search=ThreadSearch(shared.pool),
+            inbox=Inbox(shared.pool, shared.runs),
             assistants=shared.assistants,
             crons=Crons(shared.pool, shared.runs),
             api_keys=keys,

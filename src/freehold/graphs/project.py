@@ -40,7 +40,6 @@ REFUSED: Mapping[str, str] = {
     "checkpointer.serde.allowed_json_modules": "remove it; checkpoints hold no JSON objects",
     "checkpointer.serde.allowed_msgpack_modules": "remove it; the types of a graph's state are revived without being listed",
     "checkpointer.serde.pickle_fallback": "remove it; reading a pickle runs code, so checkpoints never hold one",
-    "checkpointer.ttl": "remove it; [retention] in freehold.toml says what is kept",
     "encryption": "remove it, and use an encrypted disk or database",
     "node_version": "only Python graphs can be served",
     "priority": "remove it; runs are taken in the order they came",

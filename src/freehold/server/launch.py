@@ -127,7 +127,12 @@ async def _complete(parts: ServerParts, caller: Caller, target: Target, request:
     if settings is None:
         is_system = target.assistant_id == assistant_id(target.graph_id)
         settings = NO_SETTINGS if is_system else Settings.of(await parts.assistants.get(caller.running(), target.assistant_id))
-    return replace(with_headers(executed(request, settings)), origin=origin(), user=dict(caller.user) if caller.user else None)
+    return completed(caller, executed(request, settings))
+
+
+def completed(caller: Caller, request: RunRequest) -> RunRequest:
+    """The same for one whose settings are in it already."""
+    return replace(with_headers(request), origin=origin(), user=dict(caller.user) if caller.user else None)
 
 
 def _nearest(parts: ServerParts, named: str) -> str:

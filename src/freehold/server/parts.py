@@ -19,6 +19,7 @@ from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
 from freehold.storage.conversations import Conversations
 from freehold.storage.crons import Crons
+from freehold.storage.inbox import Inbox
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
 from freehold.storage.store import Stores
@@ -41,6 +42,7 @@ class ServerParts:
     standing: Standing
     threads: Threads
     thread_search: ThreadSearch
+    inbox: Inbox
     assistants: Assistants
     crons: Crons
     api_keys: ApiKeys

@@ -29,6 +29,7 @@ from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads
 from freehold.storage.checkpointer.write import FENCED, TAKEN
 from freehold.storage.pool import Pool, act_as_process, act_for, as_caller, connection, rows_of, unstorable
 from freehold.storage.quotas import Quotas
+from freehold.storage.transaction import as_pool
 from freehold.storage.webhooks import report_ends
 from freehold.telemetry.metrics import RUNS
 
@@ -112,6 +113,10 @@ class Runs:
     def __init__(self, pool: Pool, quotas: Quotas | None = None) -> None:
         self._pool = pool
         self._quotas = quotas
+
+    def within(self, conn: Connection) -> Runs:
+        """The same in a transaction of the caller's; what it does is stored with that."""
+        return Runs(as_pool(conn), self._quotas)
 
     # -- requests ------------------------------------------------------------------------------------------------
 

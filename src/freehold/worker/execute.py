@@ -110,6 +110,8 @@ class RunExecution:
         self._cancel: CancelAction | None = None
         self._stopped_at = 0.0
         self._lost = False
+        #: A task asked something. The last values need not show it, where another task ended after it.
+        self._asked = False
         self._give_back = False
 
     def cancel(self, action: CancelAction) -> None:
@@ -215,7 +217,7 @@ class RunExecution:
                     namespace, mode, part = item if translator.subgraphs else ((), *item)
                     if mode == "values" and not namespace:
                         values = part
-                        self.observation.values(part)
+                        self._note(part)
                     for event in translator.events(namespace, mode, part):
                         writer.emit(event.name, event.data, delta=event.delta)
         except GraphDrained:
@@ -235,8 +237,13 @@ class RunExecution:
             async for event in events:
                 _emit(writer, protocol.events(event))
                 if event["method"] == "values" and not event["params"]["namespace"]:
-                    self.observation.values(protocol.values)
+                    self._note(protocol.values)
         return protocol.values
+
+    def _note(self, values: Any) -> None:
+        """Root values, as they are streamed."""
+        self._asked |= isinstance(values, dict) and INTERRUPT in values
+        self.observation.values(values)
 
     def _graph_id(self) -> str:
         """The graph as it was decided when the run was accepted; one accepted before that was stored is a system assistant's."""
@@ -291,7 +298,8 @@ class RunExecution:
 
     async def _settle(self, graph: AnyGraph, values: Any) -> Ending:
         """Read the state only where the stream did not tell everything: after an interrupt, or when nothing was streamed."""
-        if values is not None and not _may_be_paused(values, self.run):
+        stops = self.run.request.interrupt_before or self.run.request.interrupt_after
+        if values is not None and not stops and not self._asked:
             return Ending("success", "idle", values)
         snapshot = await graph.aget_state({"configurable": {"thread_id": str(self.run.thread_id)}})
         pending = _pending(snapshot)
@@ -527,10 +535,6 @@ def _command(asked: Mapping[str, Any]) -> Command[Any]:
 
 def _nodes(asked: tuple[str, ...] | Literal["*"]) -> Any:
     return asked if asked == "*" else list(asked) or None
-
-
-def _may_be_paused(values: Any, run: Run) -> bool:
-    return bool(run.request.interrupt_before or run.request.interrupt_after) or (isinstance(values, dict) and INTERRUPT in values)
 
 
 def _failed(error: Exception) -> Ending:

@@ -20,12 +20,15 @@ from uuid import UUID
 from freehold.core.errors import StorageUnavailable
 from freehold.core.run import Run
 from freehold.events.log import CANCEL, WAKE
+from freehold.graphs.project_config import ThreadTtlConfig
 from freehold.storage.crons import Crons
+from freehold.storage.inbox import Inbox
 from freehold.storage.retention import Policy, Retention
-from freehold.storage.runs import TEMPORARY_AT_ONCE, Claimant
+from freehold.storage.runs import TEMPORARY_AT_ONCE, Claimant, Runs
 from freehold.telemetry import logs
 from freehold.worker.accounting import Accounting
 from freehold.worker.execute import Needs, RunExecution
+from freehold.worker.expiry import expire_questions, sweep_threads
 from freehold.worker.lease import LeaseKeeper
 from freehold.worker.retention import prune_for_ever
 from freehold.worker.schedule import fire_for_ever
@@ -102,6 +105,8 @@ class Worker:
                 asyncio.create_task(sweep_for_ever(self._needs.stores, self._sweep_minutes), name="store-sweep"),
                 asyncio.create_task(fire_for_ever(Crons(self._needs.pool, self._needs.runs), self._needs.events), name="crons"),
                 *([asyncio.create_task(sender.send_for_ever(), name="webhooks")] if (sender := self._needs.webhooks) else []),
+                asyncio.create_task(sweep_threads(self._needs.pool, _thread_ttl(self._needs)), name="thread-sweep"),
+                asyncio.create_task(expire_questions(_inbox(self._needs), self._needs.events), name="question-sweep"),
             ]
             if self._accounting:
                 helpers.append(asyncio.create_task(self._accounting.run(), name="accounting"))
@@ -265,6 +270,15 @@ class Worker:
         if self._answer_lost_at == lost_at:
             self._answer_lost_at = None
         return found
+
+
+def _thread_ttl(needs: Needs) -> ThreadTtlConfig | None:
+    project = needs.graphs.project
+    return project.checkpointer.ttl if project and project.checkpointer else None
+
+
+def _inbox(needs: Needs) -> Inbox:
+    return Inbox(needs.pool, Runs(needs.pool))  # without quotas: nobody asks for these runs
 
 
 class _Slot:

@@ -184,8 +184,12 @@ _TOOL_EVENTS = {
 
 
 def interrupts_on_wire(interrupts: Any) -> list[dict[str, Any]]:
-    """`Interrupt` values as clients know them: `[{"value": …, "id": …}]`."""
-    return [{"value": interrupt.value, "id": interrupt.id} for interrupt in interrupts or ()]
+    """`Interrupt` values as clients know them: `[{"value": …, "id": …}]`, with `response_schema` where the graph declared one."""
+    return [_interrupt(item.value, item.id, getattr(item, "response_schema", None)) for item in interrupts or ()]
+
+
+def _interrupt(value: Any, interrupt_id: str, schema: Any) -> dict[str, Any]:
+    return {"value": value, "id": interrupt_id, **({"response_schema": schema} if isinstance(schema, dict) else {})}
 
 
 def values_on_wire(part: Any) -> Any:
@@ -198,7 +202,7 @@ def values_on_wire(part: Any) -> Any:
 def task_on_wire(part: Any) -> Any:
     """The same for a task that has ended."""
     if isinstance(part, dict) and part.get("interrupts"):
-        return {**part, "interrupts": [{"value": item["value"], "id": item["id"]} for item in part["interrupts"]]}
+        return {**part, "interrupts": [_interrupt(item["value"], item["id"], item.get("response_schema")) for item in part["interrupts"]]}
     return part
 
 

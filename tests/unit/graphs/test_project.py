@@ -77,7 +77,6 @@ ASKED: dict[str, Any] = {
     "checkpointer.serde.allowed_json_modules": [["a", "B"]],
     "checkpointer.serde.allowed_msgpack_modules": [["a", "B"]],
     "checkpointer.serde.pickle_fallback": True,
-    "checkpointer.ttl": {"default_ttl": 5},
     "encryption": {"path": "./encryption.py:encryption"},
     "node_version": "20",
     "priority": {"path": "./priority.py:priority"},
