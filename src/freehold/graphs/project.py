@@ -38,7 +38,6 @@ from freehold.graphs.project_config import (
 REFUSED: Mapping[str, str] = {
     "checkpointer.path": "remove it; threads are kept in Postgres",
     "checkpointer.serde.allowed_json_modules": "remove it; checkpoints hold no JSON objects",
-    "checkpointer.serde.allowed_msgpack_modules": "remove it; the types of a graph's state are revived without being listed",
     "checkpointer.serde.pickle_fallback": "remove it; reading a pickle runs code, so checkpoints never hold one",
     "encryption": "remove it, and use an encrypted disk or database",
     "node_version": "only Python graphs can be served",

@@ -96,8 +96,8 @@ class ThreadTtlConfig(Section):
 class SerdeConfig(Section):
     """`checkpointer.serde`: which types of the project are revived from checkpoints. Pickle is refused."""
 
-    #: `["my_agent.models", "MyState"]` each; True for all.
-    allowed_msgpack_modules: tuple[tuple[str, ...], ...] | bool = ()
+    #: `["my_agent.models", "MyState"]` each. "All" is not to be had: reviving a type runs its code.
+    allowed_msgpack_modules: tuple[tuple[str, str], ...] = ()
     allowed_json_modules: tuple[tuple[str, ...], ...] | bool = ()
     pickle_fallback: bool = False
 

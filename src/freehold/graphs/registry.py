@@ -54,6 +54,12 @@ class GraphRegistry:
     #: What langgraph.json says; None where no project is served.
     project: Project | None = None
 
+    @property
+    def revives(self) -> tuple[tuple[str, ...], ...]:
+        """Types that checkpoints give back as what they were, beside those of a graph's state: `checkpointer.serde` says which."""
+        serde = self.project.checkpointer.serde if self.project and self.project.checkpointer else None
+        return serde.allowed_msgpack_modules if serde else ()
+
     def open(
         self,
         graph_id: str,

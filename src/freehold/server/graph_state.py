@@ -49,7 +49,7 @@ async def opened(
     Entering raises NotFound or GraphError where the graph is not served any more.
     """
     async with parts.graphs.open(graph_id, thread_config(thread), access=access, store=parts.stores.of(caller), user=caller.user) as bare:
-        yield bare.copy(update={"checkpointer": create_checkpointer(pool or parts.pool)})
+        yield bare.copy(update={"checkpointer": create_checkpointer(pool or parts.pool, revives=parts.graphs.revives)})
 
 
 async def current_values(parts: ServerParts, caller: Caller, thread_id: UUID) -> bytes:

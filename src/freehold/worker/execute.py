@@ -102,7 +102,8 @@ class RunExecution:
         self.observation = Observation(run)
         self._needs = needs
         self._slot = slot
-        self._saver = create_checkpointer(needs.pool, run_id=run.run_id, epoch=run.epoch, deferred=run.request.durability != "sync")
+        deferred = run.request.durability != "sync"
+        self._saver = create_checkpointer(needs.pool, run_id=run.run_id, epoch=run.epoch, deferred=deferred, revives=needs.graphs.revives)
         self._others_may_start = True
         self._control = RunControl()
         self._protocol: Protocol | None = None

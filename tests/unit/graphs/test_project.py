@@ -75,7 +75,6 @@ ASKED: dict[str, Any] = {
     "auth": {"path": "./auth.py:auth"},
     "checkpointer.path": "./saver.py:make",
     "checkpointer.serde.allowed_json_modules": [["a", "B"]],
-    "checkpointer.serde.allowed_msgpack_modules": [["a", "B"]],
     "checkpointer.serde.pickle_fallback": True,
     "encryption": {"path": "./encryption.py:encryption"},
     "node_version": "20",

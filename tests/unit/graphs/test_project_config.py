@@ -117,6 +117,10 @@ def test_every_key_of_the_schema_arrives_as_it_was_written(parsed: Any, content:
         ),
         ({"checkpointer": {"serde": {"pickle_fallback": "no"}}}, "checkpointer.serde.pickle_fallback: expected true or false"),
         ({"checkpointer": {"serde": {"allowed_msgpack_modules": ["a"]}}}, "checkpointer.serde.allowed_msgpack_modules.0: expected a list"),
+        (
+            {"checkpointer": {"serde": {"allowed_msgpack_modules": True}}},
+            "checkpointer.serde.allowed_msgpack_modules: expected a list, got true",
+        ),
         ({"auth": {}}, "auth.path: expected a value, got nothing"),
         ({"auth": {"path": "auth.py"}}, 'auth.path: expected "path.py:variable" or "module:variable", got "auth.py"'),
         ({"http": {"app": "app.py:"}}, 'http.app: expected "path.py:variable"'),

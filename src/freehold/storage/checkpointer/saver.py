@@ -466,9 +466,21 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
         return asyncio.run_coroutine_threadsafe(consumed(), self._loop).result()
 
 
-def create_checkpointer(pool: Pool, *, run_id: UUID | None = None, epoch: int | None = None, deferred: bool = False) -> PostgresSaver:
-    """The saver for one run (fenced, perhaps deferred), or for reading and hand-made updates (without run)."""
-    return PostgresSaver(pool, fence=(run_id, epoch) if run_id is not None and epoch is not None else None, deferred=deferred)
+def create_checkpointer(
+    pool: Pool,
+    *,
+    run_id: UUID | None = None,
+    epoch: int | None = None,
+    deferred: bool = False,
+    revives: tuple[tuple[str, ...], ...] = (),
+) -> PostgresSaver:
+    """The saver for one run (fenced, perhaps deferred), or for reading and hand-made updates (without run).
+
+    Args:
+        revives: types that come back as what they were, beside those of the graph's state: `(("my_agent.models", "Plan"),)`.
+    """
+    fence = (run_id, epoch) if run_id is not None and epoch is not None else None
+    return PostgresSaver(pool, serde=_SERDE.with_msgpack_allowlist(revives) if revives else None, fence=fence, deferred=deferred)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
