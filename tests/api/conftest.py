@@ -23,6 +23,15 @@ def api_database_url(postgres: PostgresServer) -> str:
     return postgres.url(_DATABASE, "freehold_app", "app-secret")
 
 
+@pytest.fixture(scope="module")
+def own_database_url(postgres: PostgresServer, request: pytest.FixtureRequest) -> str:
+    """A database for the tests of one file, which serve a project of their own: other workers do not know its graphs."""
+    name = request.path.stem
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}" TEMPLATE freehold_template OWNER freehold_owner')
+    return postgres.url(name, "freehold_app", "app-secret")
+
+
 @pytest.fixture(scope="session")
 def server_url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
     """A server and a worker over the test project, without keys."""

@@ -16,8 +16,8 @@ PROJECT = Path(__file__).parent / "factory_project" / "langgraph.json"
 
 
 @pytest.fixture(scope="module")
-def url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
-    with serving(api_database_url, valkey.url, agents={"config": PROJECT, "shipped": False}) as address:
+def url(own_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
+    with serving(own_database_url, valkey.url, agents={"config": PROJECT, "shipped": False}) as address:
         yield address
 
 

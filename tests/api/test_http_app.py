@@ -25,7 +25,7 @@ Serve = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def serve(api_database_url: str, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Serve:
+def serve(own_database_url: str, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Serve:
     """Starts a server over the project with `http` as given; `**sections` are settings of freehold.toml."""
 
     @contextmanager
@@ -33,7 +33,7 @@ def serve(api_database_url: str, valkey: ValkeyServer, tmp_path_factory: pytest.
         config = tmp_path_factory.mktemp("project") / "langgraph.json"
         app = {"app": f"{FOLDER}/{http['app']}"} if "app" in http else {}
         config.write_text(json.dumps({"graphs": {"look": f"{FOLDER}/graphs.py:graph"}, "http": {**http, **app}}))
-        with serving(api_database_url, valkey.url, agents={"config": config, "shipped": False}, **sections) as url:
+        with serving(own_database_url, valkey.url, agents={"config": config, "shipped": False}, **sections) as url:
             yield url
 
     return start
@@ -47,9 +47,9 @@ def url(serve: Serve) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-async def key(api_database_url: str) -> str:
+async def key(own_database_url: str) -> str:
     secret = generate()
-    async with create_pool(api_database_url, max_size=1) as pool:
+    async with create_pool(own_database_url, max_size=1) as pool:
         await ApiKeys(pool).add(secret, name="ann", owner="ann")
     return secret
 
