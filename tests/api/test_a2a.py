@@ -349,3 +349,19 @@ async def test_an_agent_that_is_not_there_or_cannot_talk_is_refused(served: Serv
 async def test_a_version_that_is_not_spoken_is_refused(http: httpx.AsyncClient) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "x"}}
     assert (await http.post("/a2a/talker", json=body, headers={"A2A-Version": "2.0"})).json()["error"]["code"] == -32009
+
+
+async def test_a_key_that_may_only_read_starts_nothing(served: Served, askers: tuple[str, str]) -> None:
+    key = generate()
+    async with create_pool(askers[1], max_size=1) as pool:
+        await ApiKeys(pool).add(key, name="reader", owner="reader", scopes=["read"])
+    call = {"jsonrpc": "2.0", "id": 1}
+    async with httpx.AsyncClient(base_url=served.url, headers={"x-api-key": key}) as reader:
+        for path, method, params in (
+            ("/a2a/speaker", "message/send", message("hello")),
+            ("/a2a/speaker", "tasks/cancel", {"id": str(uuid4())}),
+            ("/mcp", "tools/call", {"name": "speaker", "arguments": {}}),
+        ):
+            assert (await reader.post(path, json={**call, "method": method, "params": params})).status_code == 403
+        for path, method in (("/a2a/speaker", "ListTasks"), ("/mcp", "tools/list"), ("/mcp", "ping")):
+            assert "result" in (await reader.post(path, json={**call, "method": method})).json()

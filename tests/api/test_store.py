@@ -257,6 +257,28 @@ async def _until_swept(database_url: str, left: int) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.compat("Custom auth", "@auth.on.store", "a handler puts another namespace in the place of the one asked for, or refuses")
+async def test_a_projects_handler_shapes_the_namespace_of_every_request(database: Database, valkey: ValkeyServer) -> None:
+    project = {"config": PROJECT.with_name("guarded.json"), "shipped": False}
+    headers = {"authorization": "Bearer ann"}
+    with serving(database.app_url, valkey.url, agents=project) as url:
+        async with get_client(url=url, api_key=None, headers=headers) as ann, httpx.AsyncClient(base_url=url, headers=headers) as raw:
+            await ann.store.put_item(["notes"], "key", {"n": 1})
+            assert (await ann.store.get_item(["notes"], "key"))["namespace"] == ["ann", "notes"]
+            assert (await ann.store.list_namespaces())["namespaces"] == [["ann", "notes"]]
+            assert (await ann.store.list_namespaces(prefix=["other"]))["namespaces"] == []
+            for number in range(3):
+                await ann.store.put_item(["more"], str(number), {})
+            assert len((await ann.store.search_items(["more"], limit=10))["items"]) == 2  # the handler's limit
+            await ann.store.delete_item(["notes"], "key")
+            assert await ann.store.get_item(["notes"], "key") is None
+            refused = await raw.put("/store/items", json={"namespace": ["forbidden"], "key": "k", "value": {}})
+            assert (refused.status_code, refused.json()["detail"]) == (403, "that is forbidden")
+            assert (await raw.get("/store/items", params={"namespace": "forbidden", "key": "k"})).status_code == 403
+            for body in ({"namespace": 7}, {"namespace": "x"}, {}):
+                assert (await raw.put("/store/items", json={**body, "key": "k", "value": "text"})).status_code == 422
+
+
 async def test_every_route_of_the_store_needs_a_key(served: Served) -> None:
     async with httpx.AsyncClient(base_url=served.url) as client:
         for method, path in (
@@ -267,3 +289,26 @@ async def test_every_route_of_the_store_needs_a_key(served: Served) -> None:
             ("POST", "/store/namespaces"),
         ):
             assert (await client.request(method, path, json={})).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("scopes", "allowed"),
+    [
+        (["store:get"], {"GET"}),
+        (["store:put", "store:delete"], {"PUT", "DELETE"}),
+        (["threads:read"], set()),
+        (["store:*"], {"GET", "PUT", "DELETE"}),
+    ],
+)
+async def test_a_key_reaches_as_far_as_its_scopes(served: Served, scopes: list[str], allowed: set[str]) -> None:
+    key = generate()
+    async with create_pool(served.database_url, max_size=1) as pool:
+        await ApiKeys(pool).add(key, name="narrow", owner="narrow", scopes=scopes)
+    async with httpx.AsyncClient(base_url=served.url, headers={"x-api-key": key}) as client:
+        statuses = {
+            "PUT": (await client.put("/store/items", json={"namespace": ["a"], "key": "k", "value": {}})).status_code,
+            "GET": (await client.get("/store/items", params={"namespace": "a", "key": "k"})).status_code,
+            "DELETE": (await client.request("DELETE", "/store/items", json={"namespace": ["a"], "key": "k"})).status_code,
+        }
+    assert {method for method, status in statuses.items() if status < 300} == allowed
+    assert {status for method, status in statuses.items() if method not in allowed} <= {403}

@@ -12,9 +12,12 @@ import pytest
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import GetOp, InvalidNamespaceError, ListNamespacesOp, MatchCondition, PutOp, SearchOp, TTLConfig
 from tests.conftest import Database
+from tests.support import documents
 
 from freehold.core.caller import LOCAL, Caller
 from freehold.core.errors import ConfigError, InvalidRequest, ModelUnavailable
+from freehold.rag.embed import DIMENSIONS
+from freehold.rag.embeddings import OwnEmbeddings
 from freehold.storage.migrate import migrate
 from freehold.storage.pool import Pool, connection, create_pool
 from freehold.storage.store import CallerStore, Semantic, Stores, caller_store
@@ -295,6 +298,13 @@ async def test_a_store_of_many_vectors_is_searched_through_a_graph_and_finds_the
     walked = await store.asearch((), query="abc", limit=5, filter={"text": {"$ne": "abc"}})
     assert [item.score for item in walked] == pytest.approx([item.score for item in exact], abs=1e-6)
     assert len(walked) == 5 and "theirs" not in await keys(store, query="abc", limit=100)
+
+
+async def test_our_own_model_finds_what_means_the_same(pool: Pool) -> None:
+    store = Stores(pool, semantic=Semantic(OwnEmbeddings(documents.embedder), "own", DIMENSIONS, ("text",))).of(LOCAL)
+    await store.aput(NOTES, "food", {"text": "She never eats meat."})
+    await store.aput(NOTES, "car", {"text": "The engine needs new oil."})
+    assert await keys(store, query="Is she a vegetarian?") == ["food", "car"]
 
 
 async def test_an_embedder_that_fails_or_lies_stores_nothing(pool: Pool) -> None:
