@@ -140,7 +140,7 @@ def missing_endpoints(found: Iterable[Mark]) -> list[str]:
 
 def endpoints(row: str) -> Iterator[str]:
     """`GET, POST /threads/{thread_id}/history?limit=` names `GET /threads/{}/history` and `POST /threads/{}/history`."""
-    for methods, path in re.findall(r"((?:[A-Z]{3,}(?:, | and | or |/| ))*[A-Z]{3,}) (/[^\s,;)`]*)", row):
+    for methods, path in re.findall(r"((?:[A-Z]{3,}(?:, | and | or |/| ))*[A-Z]{3,}) (/[^\s,;:)`]*)", row):
         bare = re.sub(r"\{[^}]*\}", "{}", re.split(r"[?\[]", path)[0])
         yield from (f"{method} {bare}" for method in re.findall(r"[A-Z]{3,}", methods))
 

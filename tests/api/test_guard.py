@@ -70,6 +70,7 @@ async def test_our_own_pages_may_call_us(url: str) -> None:
     assert response.status_code == 200
 
 
+@pytest.mark.compat("System", "CORS", "pages of listed origins may call and read pagination and location headers")
 async def test_a_listed_origin_is_served_and_told_what_it_may_read(url: str) -> None:
     async with httpx.AsyncClient() as client:
         preflight = await client.options(
@@ -90,6 +91,7 @@ async def test_a_listed_origin_is_served_and_told_what_it_may_read(url: str) -> 
     assert "content-location" in response.headers["access-control-expose-headers"]
 
 
+@pytest.mark.compat("System", "bodies called text/plain", "JSON is read whatever its content type, as Studio sends it")
 async def test_json_is_read_whatever_its_content_type(url: str) -> None:
     async with httpx.AsyncClient() as client:
         for kind in ("text/plain;charset=UTF-8", "application/x-www-form-urlencoded", "application/json"):

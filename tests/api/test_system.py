@@ -6,17 +6,20 @@ import re
 from importlib.metadata import version
 
 import httpx
+import pytest
 from langgraph_sdk.client import LangGraphClient
 
 from freehold import __version__
 
 
+@pytest.mark.compat("System", "GET /ok: check_db", "says that the server answers; with check_db, what its services do")
 async def test_ok_answers_at_once_and_looks_deeper_where_asked(http: httpx.AsyncClient) -> None:
     assert (await http.get("/ok")).json() == {"ok": True}
     assert (await http.get("/ok?check_db=1")).json() == {"ok": True, "services": {"postgres": "ok", "valkey": "ok"}}
     assert (await http.get("/health")).json()["ok"] is True
 
 
+@pytest.mark.compat("System", "GET /info", "versions, and flags that SDKs go by")
 async def test_info_tells_versions_and_what_is_supported(http: httpx.AsyncClient) -> None:
     info = (await http.get("/info")).json()
     assert info["version"] == __version__
@@ -30,6 +33,7 @@ async def test_info_tells_versions_and_what_is_supported(http: httpx.AsyncClient
     }
 
 
+@pytest.mark.compat("System", "GET /", "ok for programs, a page for people")
 async def test_the_root_is_a_page_for_people_and_ok_for_programs(http: httpx.AsyncClient) -> None:
     assert (await http.get("/")).json() == {"ok": True}
     page = await http.get("/", headers={"accept": "text/html,application/xhtml+xml"})
@@ -38,6 +42,7 @@ async def test_the_root_is_a_page_for_people_and_ok_for_programs(http: httpx.Asy
     assert "there_is_no_such_graph" in page.text  # the broken graph and why
 
 
+@pytest.mark.compat("System", "GET /docs", "the API to read and try, with assets of our own")
 async def test_pages_load_nothing_from_elsewhere(http: httpx.AsyncClient) -> None:
     for path in ("/", "/docs"):
         page = await http.get(path, headers={"accept": "text/html"})
@@ -48,6 +53,7 @@ async def test_pages_load_nothing_from_elsewhere(http: httpx.AsyncClient) -> Non
         assert (await http.get(asset)).status_code == 200
 
 
+@pytest.mark.compat("System", "GET /openapi.json", "bodies and answers of every route, operations of unique names")
 async def test_openapi_describes_bodies_and_answers_for_client_generators(http: httpx.AsyncClient) -> None:
     document = (await http.get("/openapi.json")).json()
     wait = document["paths"]["/threads/{thread_id}/runs/wait"]["post"]
@@ -57,6 +63,7 @@ async def test_openapi_describes_bodies_and_answers_for_client_generators(http: 
     assert len(operations) == len(set(operations))
 
 
+@pytest.mark.compat("System", "GET /metrics", "Prometheus text: open streams, the queue and its age")
 async def test_metrics_count_streams_and_the_queue(http: httpx.AsyncClient, sdk: LangGraphClient) -> None:
     thread_id = (await sdk.threads.create())["thread_id"]
     run = await sdk.runs.create(thread_id, "waits", input={"text": "x"})
@@ -68,3 +75,10 @@ async def test_metrics_count_streams_and_the_queue(http: httpx.AsyncClient, sdk:
     assert re.search(r"^freehold_queue_depth [1-9]", text, re.MULTILINE)
     assert "freehold_queue_age_seconds " in text
     await sdk.runs.cancel(thread_id, run["run_id"], wait=True)
+
+
+@pytest.mark.compat("System", "GET /metrics?format=json", "Prometheus text alone is served", refused=True)
+async def test_metrics_in_another_format_are_refused_by_name(http: httpx.AsyncClient) -> None:
+    refused = await http.get("/metrics", params={"format": "json"})
+    assert refused.status_code in {422, 501}
+    assert "json" in refused.json()["detail"]

@@ -19,7 +19,7 @@ import pytest
 async def test_copy(): ...
 
 @pytest.mark.slow
-@pytest.mark.compat("Threads", "GET, PATCH /threads/{id}", "it is | changed")
+@pytest.mark.compat("Threads", "GET, PATCH /threads/{id}: ttl", "it is | changed")
 @pytest.mark.compat("Store", "vectors", "none are kept", refused=True)
 def test_two(): ...
 
