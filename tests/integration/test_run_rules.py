@@ -41,7 +41,8 @@ from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import PostgresSaver, create_checkpointer
 from freehold.storage.pool import SCHEMA, Pool, create_pool
 from freehold.storage.runs import Claimant, Runs, Target
-from freehold.storage.threads import ThreadFilter, Threads
+from freehold.storage.thread_search import ThreadFilter
+from freehold.storage.threads import Threads
 
 T = TypeVar("T")
 

@@ -319,7 +319,7 @@ async def test_a_crash_at_a_breakpoint_does_not_carry_the_run_past_it(bench: Ben
     saver = create_checkpointer(bench.pool, run_id=claimed.run_id, epoch=claimed.epoch)
     async with bench.graphs.open("steps", {}) as bare:  # its whole execution, but for the end
         graph = bare.copy(update={"checkpointer": saver})
-        await graph.ainvoke(claimed.request.input, run_config(claimed, "steps", {}), **{k: list(v) for k, v in breakpoints.items()})
+        await graph.ainvoke(claimed.request.input, run_config(claimed, "steps"), **{k: list(v) for k, v in breakpoints.items()})
     assert await bench.runs.postpone(claimed, 0)
     async with working(bench.worker()):
         events = await bench.follow(run)
@@ -339,7 +339,7 @@ async def test_an_answer_is_given_once_although_its_worker_died_before_the_end(b
     assert claimed
     saver = create_checkpointer(bench.pool, run_id=claimed.run_id, epoch=claimed.epoch)
     async with bench.graphs.open(graph, {}) as bare:  # its whole execution, but for the end
-        await bare.copy(update={"checkpointer": saver}).ainvoke(Command(resume=answer), run_config(claimed, graph, {}))
+        await bare.copy(update={"checkpointer": saver}).ainvoke(Command(resume=answer), run_config(claimed, graph))
     assert await bench.runs.postpone(claimed, 0)
     async with working(bench.worker()):
         assert [item["value"] for item in outcome(await bench.follow(run))["interrupts"]] == ["second question"]
@@ -357,7 +357,7 @@ async def test_an_update_given_with_an_answer_counts_once_although_its_worker_di
     assert claimed
     saver = create_checkpointer(bench.pool, run_id=claimed.run_id, epoch=claimed.epoch)
     async with bench.graphs.open("asks_twice", {}) as bare:  # its whole execution, but for the end
-        await bare.copy(update={"checkpointer": saver}).ainvoke(Command(**command), run_config(claimed, "asks_twice", {}))
+        await bare.copy(update={"checkpointer": saver}).ainvoke(Command(**command), run_config(claimed, "asks_twice"))
     assert await bench.runs.postpone(claimed, 0)
     async with working(bench.worker()):
         assert [item["value"] for item in outcome(await bench.follow(run))["interrupts"]] == ["second question"]
@@ -386,7 +386,7 @@ async def test_a_command_counts_once_although_its_worker_died_in_its_first_step(
     saver = create_checkpointer(bench.pool, run_id=claimed.run_id, epoch=claimed.epoch)
     async with bench.graphs.open(graph, {}) as bare:
         slowly = Command(**{**command, "update": {**command["update"], "seconds": 60}})
-        dying = bare.copy(update={"checkpointer": saver}).ainvoke(slowly, run_config(claimed, graph, {}))
+        dying = bare.copy(update={"checkpointer": saver}).ainvoke(slowly, run_config(claimed, graph))
         task = asyncio.create_task(dying)
         while not trace.exists() or len(trace.read_text().splitlines()) == before:
             await asyncio.sleep(0.02)
