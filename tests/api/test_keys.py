@@ -70,7 +70,7 @@ async def test_an_expired_key_is_told_when_it_ended(url: str, api_database_url: 
         response = await client.get("/info")
     assert response.status_code == 401
     assert "this API key expired on 20" in response.json()["detail"]
-    assert response.headers["www-authenticate"].startswith("Bearer")
+    assert response.headers["www-authenticate"].startswith('Bearer error="invalid_token", error_description="this API key expired')
 
 
 @pytest.mark.compat("Authentication", "API key rotation", "old and new key reach the same threads while the grace time lasts")

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import MutableMapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, cast
 
 from starlette.requests import HTTPConnection
@@ -105,23 +106,27 @@ class AuditWriter:
         """Whether nothing is left to write."""
         try:
             while self._waiting:
-                await self._write()
+                await self._write(list(islice(self._waiting, BATCH)))
         except StorageUnavailable:
             return False
-        except Exception:
-            # The top of a loop that must not end while the server lives: what cannot be stored is dropped, the next entries may be.
-            log.exception("%d audit entries cannot be stored", min(BATCH, len(self._waiting)), extra={"action": "audit_failed"})
-            AUDIT_LOST.labels("failed").inc(len(self._take()))
-            return not self._waiting
         return True
 
-    async def _write(self) -> None:
-        batch = [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]
-        await self._log.append(batch)
-        self._take()
-
-    def _take(self) -> Sequence[AuditEntry]:
-        return [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+    async def _write(self, batch: Sequence[AuditEntry]) -> None:
+        """Store the first of those that wait. One that no table takes is dropped, not its neighbours."""
+        try:
+            await self._log.append(batch)
+        except StorageUnavailable:
+            raise
+        except Exception:
+            # Within a loop that must not end while the server lives.
+            if len(batch) > 1:
+                for entry in batch:
+                    await self._write([entry])
+                return
+            log.exception("an audit entry cannot be stored", extra={"action": "audit_failed"})
+            AUDIT_LOST.labels("failed").inc()
+        for _ in batch:
+            self._waiting.popleft()
 
 
 class Audit:
@@ -168,9 +173,9 @@ def note(scope: Scope, caller: Caller | None, action: tuple[str, str] | None, ob
     writer.add(
         AuditEntry(
             at=datetime.now(UTC),
-            organisation=caller.organisation if caller else "",
-            owner=caller.owner if caller else "",
-            credential=caller.credential if caller else "",
+            organisation=_plain(caller.organisation) if caller else "",
+            owner=_plain(caller.owner) if caller else "",
+            credential=_plain(caller.credential) if caller else "",
             action=".".join(action) if action else _route(scope),
             objects={name: _plain(value) for name, value in objects.items()},
             status=status,
@@ -217,5 +222,5 @@ def _route(scope: Scope) -> str:
 
 
 def _plain(text: str) -> str:
-    """Short, and without what no column takes."""
-    return text[:_LONGEST].replace("\x00", "").encode("utf-8", "replace").decode()
+    """Short, and without what no column takes or would do something to the terminal of whoever reads it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST])

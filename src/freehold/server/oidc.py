@@ -103,7 +103,7 @@ class ProviderKeys:
         address = document.get("jwks_uri")
         if document.get("issuer") != issuer:
             raise Unhealthy(f"the identity provider calls itself another name than oidc.issuer ({issuer})")
-        if not isinstance(address, str) or not _is_safe(address):
+        if not isinstance(address, str) or not _is_safe(address, local=issuer.startswith("http:")):
             raise Unhealthy("the identity provider's configuration names no https address of its keys")
         return address
 
@@ -236,9 +236,13 @@ def _is_scope(word: str) -> bool:
     return True
 
 
-def _is_safe(address: str) -> bool:
-    parts = httpx.URL(address)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.host in LOOPBACK_HOSTS)
+def _is_safe(address: str, *, local: bool) -> bool:
+    """Over https; or over http on this machine, where the issuer itself is there."""
+    try:
+        parts = httpx.URL(address)
+    except httpx.InvalidURL:
+        return False
+    return parts.scheme == "https" or (local and parts.scheme == "http" and parts.host in LOOPBACK_HOSTS)
 
 
 def _moment(seconds: float) -> str:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from freehold.core.caller import Caller
-from freehold.core.errors import Conflict, NotFound, StorageUnavailable, Unauthenticated
+from freehold.core.errors import Conflict, InvalidToken, NotFound, StorageUnavailable
 from freehold.core.ids import new_id
 from freehold.core.permissions import permissions_of
 from freehold.storage import queries
@@ -105,14 +105,14 @@ class ApiKeys:
         """Who a key belongs to and what it may do; None for an unknown or revoked one.
 
         Raises:
-            Unauthenticated: it has expired; the message says when.
+            InvalidToken: it has expired; the message says when.
         """
         async with connection(self._pool) as conn:
             row = await (await conn.execute(SQL["find"], {"key_hash": _hash(key)}, prepare=True)).fetchone()
         if row is None:
             return None
         if row["expired"]:
-            raise Unauthenticated(
+            raise InvalidToken(
                 f"this API key expired on {row['expires_at']:%Y-%m-%d %H:%M %Z}", hint="`freehold keys create NAME` makes a new one"
             )
         self._note_use(row["key_id"])

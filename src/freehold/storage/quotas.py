@@ -97,7 +97,10 @@ class Quotas:
     async def measure(self) -> bool:
         """Measure what one owner holds; False: nobody was asked about."""
         async with connection(self._pool) as conn:
-            return await (await conn.execute(SQL["measure"], {"seconds": MEASURED_SECONDS})).fetchone() is not None
+            whose = await (await conn.execute(SQL["due"], {"seconds": MEASURED_SECONDS})).fetchone()
+            if whose is not None:
+                await conn.execute(SQL["measure"], whose)
+        return whose is not None
 
     def _whose(self, caller: Caller) -> dict[str, Any]:
         return {"organisation": caller.organisation, "owner": caller.owner, **self._concurrent}

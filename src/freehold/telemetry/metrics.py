@@ -129,7 +129,7 @@ QUOTA_UNCHECKED = Counter(
 )
 QUOTA_REFUSED = Counter(
     "freehold_quota_refused_total",
-    "Runs refused; quota is runs_per_minute, concurrent_runs, stored_mb or tokens_per_day.",
+    "Runs refused; quota is a key of [quotas], e.g. runs_per_minute or organisation.tokens_per_day.",
     ["quota"],
 )
 

@@ -56,12 +56,13 @@ class Accounting:
 
 
 async def _for_ever(job: Callable[[], Awaitable[None]], pause: float) -> None:
+    await asyncio.sleep(MEASURE_SECONDS * random.random())  # noqa: S311 - spread out, not a secret
     while True:
-        await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spread out, not a secret
         try:
             await job()
         except StorageUnavailable:
-            continue
+            log.info("accounting waits for the database", extra={"action": "accounting_waits"})
         except Exception:
             # The top of a loop that must not end while the worker lives.
             log.exception("accounting failed; it is tried again", extra={"action": "accounting_failed"})
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spread out, not a secret

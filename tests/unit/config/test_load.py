@@ -100,6 +100,15 @@ WRONG_FILES = [
 ]
 
 
+WRONG_FILES += (
+    ('[server]\nauth = "oidc"\n', 'oidc.issuer and oidc.audience: needed when server.auth is "oidc"'),
+    ('[server]\nauth = "both"\n[oidc]\nissuer = "https://x.example"\n', "oidc.issuer and oidc.audience: needed"),
+    ("[quotas]\nruns_per_minute = 0\n", "quotas.runs_per_minute: expected"),
+    ("[quotas.organisation]\nruns_per_hour = 5\n", "quotas.organisation.runs_per_hour: no such key"),
+    ('[retention]\naudit = "soon"\n', "retention.audit: expected an age"),
+)
+
+
 @pytest.mark.parametrize(("text", "message"), WRONG_FILES, ids=[text.replace("\n", " ") for text, _ in WRONG_FILES])
 def test_a_wrong_file_is_explained(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:

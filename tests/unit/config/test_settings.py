@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from freehold.config.settings import ModelSection, RetentionSection, ServerSection, Settings
+from freehold.config.settings import ModelSection, OidcSection, RetentionSection, ServerSection, Settings
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,33 @@ from freehold.config.settings import ModelSection, RetentionSection, ServerSecti
 )
 def test_keys_are_needed_off_loopback_or_when_asked_for(host: str, auth: str, needs_keys: bool) -> None:
     assert ServerSection.model_validate({"host": host, "auth": auth}).needs_keys is needs_keys
+
+
+@pytest.mark.parametrize(
+    ("auth", "keys", "tokens"), [("none", False, False), ("keys", True, False), ("oidc", False, True), ("both", True, True)]
+)
+def test_keys_and_tokens_are_taken_where_that_is_said(auth: str, keys: bool, tokens: bool) -> None:
+    section = ServerSection.model_validate({"auth": auth})
+    assert (section.takes_keys, section.takes_tokens, section.needs_keys) == (keys, tokens, keys or tokens)
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256", "HS512"])
+def test_tokens_are_never_checked_with_a_shared_secret(algorithm: str) -> None:
+    with pytest.raises(ValidationError):
+        OidcSection.model_validate({"algorithms": [algorithm]})
+
+
+@pytest.mark.parametrize("url", ["http://login.example.com", "http://10.0.0.1/keys", "ftp://x", "login.example.com", "file:///etc/passwd"])
+def test_an_issuer_is_asked_over_https_or_on_this_machine(url: str) -> None:
+    for key in ("issuer", "jwks_url"):
+        with pytest.raises(ValidationError, match="expected a URL"):
+            OidcSection.model_validate({key: url})
+    assert OidcSection(issuer="http://127.0.0.1:9000/realm", jwks_url="https://login.example.com/keys").issuer
+
+
+def test_scopes_of_tokens_are_checked_when_they_are_read() -> None:
+    with pytest.raises(ValidationError, match=r'did you mean "write"\?'):
+        OidcSection(default_scopes=("wirte",))
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,16 @@ SELECT COALESCE(sum(stored_bytes) FILTER (WHERE owner = %(owner)s), 0)::bigint A
        COALESCE(sum(stored_bytes), 0)::bigint AS organisation_bytes
   FROM freehold.usage WHERE organisation = %(organisation)s
 
--- measure: the owner who was asked about and measured longest ago; no other worker takes the same one
+-- due: take the owner who was asked about and measured longest ago; no other worker takes the same one
 WITH due AS (
   SELECT organisation, owner FROM freehold.usage
    WHERE measured_at IS NULL OR (asked_at > measured_at AND measured_at < now() - make_interval(secs => %(seconds)s))
    ORDER BY measured_at NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-UPDATE freehold.usage SET stored_bytes = freehold.stored_by(due.organisation, due.owner), measured_at = now()
+UPDATE freehold.usage SET measured_at = now()
   FROM due WHERE usage.organisation = due.organisation AND usage.owner = due.owner
-RETURNING usage.stored_bytes
+RETURNING usage.organisation, usage.owner
+
+-- measure: what an owner holds; the row is locked after it was counted, so that nobody who asks waits for that
+UPDATE freehold.usage SET stored_bytes = freehold.stored_by(%(organisation)s, %(owner)s)
+ WHERE organisation = %(organisation)s AND owner = %(owner)s
