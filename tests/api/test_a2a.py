@@ -126,7 +126,11 @@ async def told(client: Client, request: SendMessageRequest) -> list[StreamRespon
 
 
 @pytest.mark.parametrize("version", ["1.0", "0.3"])
-@pytest.mark.compat("A2A", "message/send, SendMessage", "the agent's answer as a completed task; the context goes on as its thread")
+@pytest.mark.compat(
+    "A2A",
+    "POST /a2a/{assistant_id}: message/send, SendMessage",
+    "the agent's answer as a completed task; the context goes on as its thread",
+)
 async def test_the_official_client_gets_an_answer_and_goes_on_in_its_context(served: Served, version: str) -> None:
     client = await client_of(served, "speaker", version=version)
     (first,) = await told(client, asking("hello"))
@@ -203,7 +207,11 @@ async def test_the_official_client_cancels_a_task(served: Served) -> None:
     assert await served.error("speaker", "tasks/cancel", {"id": begun.task.id}) == -32002
 
 
-@pytest.mark.compat("A2A", "agent cards", "at both addresses, for readers of 1.0 and 0.3; the address in it answers")
+@pytest.mark.compat(
+    "A2A",
+    "GET /.well-known/agent-card.json, GET /a2a/{assistant_id}/.well-known/agent-card.json",
+    "at both addresses, for readers of 1.0 and 0.3; the address in it answers",
+)
 async def test_a_card_says_who_the_agent_is_and_where(served: Served) -> None:
     card = await A2ACardResolver(served.ada, f"{served.url}/a2a/asker").get_agent_card()
     assert (card.name, card.description) == ("asker", "Asks for a colour before it answers.")

@@ -82,7 +82,9 @@ async def test_the_graph_is_drawn_with_its_subgraphs_where_asked(sdk: LangGraphC
     assert "inner:deep" in [node["id"] for node in opened["nodes"]]
 
 
-@pytest.mark.compat("Assistants", "GET /assistants/{id}/subgraphs/{namespace}: recurse", "schemas of subgraphs by namespace")
+@pytest.mark.compat(
+    "Assistants", "GET /assistants/{id}/subgraphs, GET /assistants/{id}/subgraphs/{namespace}: recurse", "schemas of subgraphs by namespace"
+)
 async def test_subgraphs_are_listed_by_namespace(sdk: LangGraphClient) -> None:
     assert set(await sdk.assistants.get_subgraphs("nested")) == {"inner"}
     assert set(await sdk.assistants.get_subgraphs("nested", namespace="inner", recurse=True)) == {"inner"}

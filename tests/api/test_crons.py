@@ -198,7 +198,7 @@ async def test_a_cron_is_answered_as_it_was_made_until_it_is_deleted(sdk: LangGr
         assert (await http.request(method, f"/runs/crons/{made['cron_id']}")).status_code == 404
 
 
-@pytest.mark.compat("Crons", "POST /runs/crons/search, /count", "filters, order, pages, select; count is a bare integer")
+@pytest.mark.compat("Crons", "POST /runs/crons/search, POST /runs/crons/count", "filters, order, pages, select; count is a bare integer")
 async def test_crons_are_found_by_what_they_are(sdk: LangGraphClient, http: httpx.AsyncClient) -> None:
     mark = str(uuid4())
     thread = await sdk.threads.create()

@@ -34,7 +34,7 @@ async def run(client: LangGraphClient, thread_id: str | None, **more: Any) -> di
     return values
 
 
-@pytest.mark.compat("Project", "graph factories", "called for each run with config, context, store and the authenticated user")
+@pytest.mark.compat("langgraph.json", "graph factories", "called for each run with config, context, store and the authenticated user")
 async def test_a_factory_is_called_for_each_run_with_what_it_asks_for(ann: LangGraphClient) -> None:
     first = await run(ann, None, config={"configurable": {"tone": "kind"}}, context=None)
     second = await run(ann, None, context={"colour": "red"})
@@ -44,7 +44,7 @@ async def test_a_factory_is_called_for_each_run_with_what_it_asks_for(ann: LangG
     assert (await ann.store.get_item(("seen",), "last"))["value"] == {"by": "ann"}
 
 
-@pytest.mark.compat("Project", "graph factories: access context", "each read, update and look at the graph says what it is for")
+@pytest.mark.compat("langgraph.json", "graph factories: access context", "each read, update and look at the graph says what it is for")
 async def test_a_factory_is_told_what_it_is_called_for(ann: LangGraphClient) -> None:
     thread = await ann.threads.create(graph_id="made")
     before = len((await run(ann, thread["thread_id"]))["calls"])

@@ -59,14 +59,14 @@ async def get(url: str, path: str, **options: Any) -> httpx.Response:
         return await client.get(path, **options)
 
 
-@pytest.mark.compat("Project", "http.app", "routes of the project's FastAPI application answer, also included and nested ones")
+@pytest.mark.compat("langgraph.json", "http.app", "routes of the project's FastAPI application answer, also included and nested ones")
 async def test_routes_of_the_project_answer_with_its_state_and_its_app(url: str) -> None:
     body = (await get(url, "/custom")).json()
     assert body == {"same_loop": True, "user": None, "url": f"{url}/custom", "app": "Custom"}
     assert (await get(url, "/more/deep/x")).json() == {"name": "x"}
 
 
-@pytest.mark.compat("Project", "http.app: precedence", "a route of the project wins over ours; other methods of the path stay ours")
+@pytest.mark.compat("langgraph.json", "http.app: precedence", "a route of the project wins over ours; other methods of the path stay ours")
 async def test_routes_of_the_project_win_and_what_they_lack_is_ours(url: str) -> None:
     assert (await get(url, "/info")).json() == {"mine": True}
     assert (await get(url, "/threads")).json() == {"mine": True}
@@ -78,7 +78,7 @@ async def test_routes_of_the_project_win_and_what_they_lack_is_ours(url: str) ->
     assert (missing.status_code, missing.json()["code"]) == (404, "not_found")
 
 
-@pytest.mark.compat("Project", "http.app: middleware", "the project's middleware is around its routes and ours, streams included")
+@pytest.mark.compat("langgraph.json", "http.app: middleware", "the project's middleware is around its routes and ours, streams included")
 async def test_middleware_of_the_project_is_around_everything(url: str) -> None:
     assert (await get(url, "/custom")).headers["x-stamp"] == "/custom"
     assert (await get(url, "/ok")).headers["x-stamp"] == "/ok"
@@ -129,7 +129,7 @@ async def test_the_openapi_document_has_the_routes_of_the_project(url: str) -> N
     assert "Freehold" in page.text
 
 
-@pytest.mark.compat("Project", "http.app: lifespan", "the project's lifespan starts and ends with the server")
+@pytest.mark.compat("langgraph.json", "http.app: lifespan", "the project's lifespan starts and ends with the server")
 def test_the_lifespan_of_the_project_starts_and_ends_with_the_server(serve: Serve) -> None:
     with serve({"app": "app.py:app"}) as url:
         seen = httpx.get(f"{url}/events").json()
@@ -154,7 +154,7 @@ def test_what_is_no_application_is_named_at_the_start(serve: Serve, app: str, me
     assert error.value
 
 
-@pytest.mark.compat("Project", "http.enable_custom_route_auth", "custom routes need a credential with it, and know the user")
+@pytest.mark.compat("langgraph.json", "http.enable_custom_route_auth", "custom routes need a credential with it, and know the user")
 async def test_custom_routes_need_a_key_only_where_the_project_asks(serve: Serve, key: str) -> None:
     with serve({"app": "app.py:app"}, server={"auth": "keys"}, worker=False) as url:
         assert (await get(url, "/custom")).json()["user"] is None
@@ -168,7 +168,9 @@ async def test_custom_routes_need_a_key_only_where_the_project_asks(serve: Serve
     assert public.status_code == 200
 
 
-@pytest.mark.compat("Project", "http.middleware_order", "the project's middleware runs before authentication, with auth_first after it")
+@pytest.mark.compat(
+    "langgraph.json", "http.middleware_order", "the project's middleware runs before authentication, with auth_first after it"
+)
 async def test_the_order_of_middleware_and_authentication(serve: Serve, key: str) -> None:
     teapot = {"x-teapot": "1"}
     with serve({"app": "app.py:app", "middleware_order": "middleware_first"}, server={"auth": "keys"}, worker=False) as url:
@@ -180,7 +182,9 @@ async def test_the_order_of_middleware_and_authentication(serve: Serve, key: str
         assert (await get(url, "/custom", headers=teapot)).status_code == 418
 
 
-@pytest.mark.compat("Project", "http.disable_*", "assistants, threads, runs, store, mcp, a2a, ui and meta are not served, nor documented")
+@pytest.mark.compat(
+    "langgraph.json", "http.disable_*", "assistants, threads, runs, store, mcp, a2a, ui and meta are not served, nor documented"
+)
 async def test_what_is_disabled_is_not_there(serve: Serve) -> None:
     groups = {
         "assistants": ("/assistants/look", "/assistants"),
@@ -203,7 +207,9 @@ async def test_what_is_disabled_is_not_there(serve: Serve) -> None:
                 assert other == group or not (await get(url, untouched)).json().get("detail", "").startswith("no such path"), (group, other)
 
 
-@pytest.mark.compat("Project", "http.mount_prefix", "every route, the project's too, is under the prefix; SDKs work with it in their URL")
+@pytest.mark.compat(
+    "langgraph.json", "http.mount_prefix", "every route, the project's too, is under the prefix; SDKs work with it in their URL"
+)
 async def test_everything_is_under_the_prefix(serve: Serve) -> None:
     with serve({"app": "app.py:app", "mount_prefix": "/agents/v1"}) as url:
         assert (await get(url, "/threads")).status_code == 404
@@ -222,7 +228,7 @@ async def test_everything_is_under_the_prefix(serve: Serve) -> None:
 
 
 @pytest.mark.compat(
-    "Project", "http.configurable_headers", "headers that match reach `configurable` of runs; credentials only by exact name"
+    "langgraph.json", "http.configurable_headers", "headers that match reach `configurable` of runs; credentials only by exact name"
 )
 async def test_headers_that_match_reach_the_run(serve: Serve) -> None:
     sent = {"x-tenant-id": "t1", "x-tenant-key": "s3", "x-other": "o", "authorization": "Bearer x", "thread_id": "no"}
@@ -276,7 +282,7 @@ async def test_a_webhook_that_is_a_path_reaches_the_project(tmp_path: Path, data
 
 
 @pytest.mark.compat(
-    "Project", "http.disable_webhooks", "a run that asks for a webhook is refused by name, others are executed", refused=True
+    "langgraph.json", "http.disable_webhooks", "a run that asks for a webhook is refused by name, others are executed", refused=True
 )
 async def test_where_webhooks_are_disabled_a_run_that_asks_for_one_is_refused(serve: Serve) -> None:
     with serve({"disable_webhooks": True}) as url:
@@ -297,7 +303,7 @@ CORS = {
 }
 
 
-@pytest.mark.compat("Project", "http.cors", "origins, methods, headers, credentials, exposed headers and max_age are as configured")
+@pytest.mark.compat("langgraph.json", "http.cors", "origins, methods, headers, credentials, exposed headers and max_age are as configured")
 async def test_pages_of_listed_origins_get_what_cors_says(serve: Serve) -> None:
     with serve({"cors": CORS}, worker=False) as url:
         for origin in ("https://app.example", "https://a.team.example"):

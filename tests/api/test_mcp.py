@@ -42,7 +42,9 @@ async def test_the_official_client_connects(mcp_url: str, mode: str) -> None:
         assert (client.protocol_version >= "2026") == (mode == "auto")
 
 
-@pytest.mark.compat("MCP", "tools/list", "each assistant the caller may use is a tool, with its description and its graph's input schema")
+@pytest.mark.compat(
+    "MCP", "POST /mcp: tools/list", "each assistant the caller may use is a tool, with its description and its graph's input schema"
+)
 async def test_assistants_are_tools(mcp_url: str, mode: str, sdk: LangGraphClient) -> None:
     async with Client(mcp_url, mode=mode) as client:
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}

@@ -16,13 +16,20 @@ from freehold.server.app import create_app
 
 
 @pytest.mark.compat(
-    "Project", "encryption", "hooks cannot encrypt what is searched and filtered in the database; use an encrypted disk", refused=True
+    "langgraph.json",
+    "encryption",
+    "hooks cannot encrypt what is searched and filtered in the database; use an encrypted disk",
+    refused=True,
 )
-@pytest.mark.compat("Project", "priority", "runs are taken in the order they fall due", refused=True)
-@pytest.mark.compat("Project", "ui, ui_config; POST /ui/{graph_id}", "components must be built from TypeScript first", refused=True)
-@pytest.mark.compat("Project", "node_version", "only Python graphs are served", refused=True)
-@pytest.mark.compat("Project", "checkpointer.path", "checkpoints are fenced by the run's claim, which other savers cannot be", refused=True)
-@pytest.mark.compat("Project", "checkpointer.serde.pickle_fallback, allowed_json_modules", "reading a pickle runs code", refused=True)
+@pytest.mark.compat("langgraph.json", "priority", "runs are taken in the order they fall due", refused=True)
+@pytest.mark.compat("langgraph.json", "ui, ui_config; POST /ui/{graph_id}", "components must be built from TypeScript first", refused=True)
+@pytest.mark.compat("langgraph.json", "node_version", "only Python graphs are served", refused=True)
+@pytest.mark.compat(
+    "langgraph.json", "checkpointer.path", "checkpoints are fenced by the run's claim, which other savers cannot be", refused=True
+)
+@pytest.mark.compat(
+    "langgraph.json", "checkpointer.serde.pickle_fallback, allowed_json_modules", "reading a pickle runs code", refused=True
+)
 @pytest.mark.parametrize(
     ("key", "value"),
     [

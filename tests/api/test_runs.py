@@ -130,6 +130,9 @@ async def test_durability_exit_keeps_only_the_last_checkpoint(sdk: LangGraphClie
 # -- streams -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.compat(
+    "Streams", "POST /threads/{thread_id}/runs/stream: values, updates", "metadata first, then what each mode asked for gives"
+)
 async def test_a_stream_begins_with_metadata_and_gives_the_modes_asked_for(sdk: LangGraphClient) -> None:
     parts = [part async for part in sdk.runs.stream(await new_thread(sdk), "echo", input={"text": "hi"}, stream_mode=["updates", "values"])]
     assert parts[0].event == "metadata"
@@ -141,6 +144,7 @@ async def test_a_stream_begins_with_metadata_and_gives_the_modes_asked_for(sdk: 
     assert [part for part in parts if part.event == "values"][-1].data == {"text": "hi", "log": ["first:hi:plain", "second:hi"]}
 
 
+@pytest.mark.compat("Streams", "Content-Location", "the run is named in the headers before its first event")
 async def test_metadata_names_the_run_and_so_do_the_headers(sdk: LangGraphClient) -> None:
     told: list[RunCreateMetadata] = []
     thread_id = await new_thread(sdk)
@@ -148,6 +152,7 @@ async def test_metadata_names_the_run_and_so_do_the_headers(sdk: LangGraphClient
     assert told == [{"run_id": parts[0].data["run_id"], "thread_id": thread_id}]
 
 
+@pytest.mark.compat("Streams", "modes debug, tasks, checkpoints", "the steps in detail")
 @pytest.mark.parametrize("mode", ["debug", "tasks", "checkpoints"])
 async def test_a_stream_gives_the_steps_in_detail(sdk: LangGraphClient, mode: Any) -> None:
     parts = [part async for part in sdk.runs.stream(await new_thread(sdk), "echo", input={"text": "hi"}, stream_mode=mode)]
@@ -155,11 +160,13 @@ async def test_a_stream_gives_the_steps_in_detail(sdk: LangGraphClient, mode: An
     assert len(parts) >= 4
 
 
+@pytest.mark.compat("Streams", "mode custom", "what nodes write, in order")
 async def test_custom_events_come_in_order(sdk: LangGraphClient) -> None:
     parts = [part async for part in sdk.runs.stream(await new_thread(sdk), "slow", input={"text": "30"}, stream_mode="custom")]
     assert [part.data["number"] for part in parts if part.event == "custom"] == list(range(30))
 
 
+@pytest.mark.compat("Streams", "mode messages-tuple", "each token as a message chunk with its metadata")
 async def test_tokens_come_as_message_and_metadata(sdk: LangGraphClient) -> None:
     question = {"messages": [{"role": "user", "content": "one two three"}]}
     parts = [part async for part in sdk.runs.stream(await new_thread(sdk), "talker", input=question, stream_mode="messages-tuple")]
@@ -168,6 +175,7 @@ async def test_tokens_come_as_message_and_metadata(sdk: LangGraphClient) -> None
     assert {metadata["langgraph_node"] for _, metadata in tokens} == {"talk"}
 
 
+@pytest.mark.compat("Streams", "mode messages", "messages grow by the pieces: metadata, partial, complete")
 async def test_messages_accumulate_in_mode_messages(sdk: LangGraphClient) -> None:
     question = {"messages": [{"role": "user", "content": "one two"}]}
     parts = [part async for part in sdk.runs.stream(await new_thread(sdk), "talker", input=question, stream_mode="messages")]
@@ -175,6 +183,7 @@ async def test_messages_accumulate_in_mode_messages(sdk: LangGraphClient) -> Non
     assert [part.data[0]["content"] for part in parts if part.event == "messages/partial"][-1] == "one two"
 
 
+@pytest.mark.compat("Streams", "stream_subgraphs", "events of subgraphs carry their namespace")
 async def test_subgraphs_stream_under_their_namespace(sdk: LangGraphClient) -> None:
     stream = sdk.runs.stream(await new_thread(sdk), "nested", input={"text": "x"}, stream_mode="updates", stream_subgraphs=True)
     names = [part.event for part in [part async for part in stream]]
@@ -182,12 +191,14 @@ async def test_subgraphs_stream_under_their_namespace(sdk: LangGraphClient) -> N
     assert "updates" in names
 
 
+@pytest.mark.compat("Streams", "a run that fails", "its stream ends with an error event")
 async def test_a_failing_graph_ends_its_stream_with_an_error_event(sdk: LangGraphClient) -> None:
     parts = [part async for part in sdk.runs.stream(await new_thread(sdk), "fails", input={"text": "x"})]
     assert parts[-1].event == "error"
     assert parts[-1].data == {"error": "ValueError", "message": "the graph failed on purpose"}
 
 
+@pytest.mark.compat("Streams", "GET /threads/{thread_id}/runs/{run_id}/stream: Last-Event-ID", "exactly what follows that event")
 async def test_joining_behind_an_event_gives_exactly_what_follows(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     run = await sdk.runs.create(thread_id, "slow", input={"text": "60"}, stream_mode="custom", stream_resumable=True)
@@ -217,6 +228,7 @@ async def test_a_joining_client_may_choose_modes(sdk: LangGraphClient) -> None:
     assert {part.event for part in parts} == {"metadata", "updates"}
 
 
+@pytest.mark.compat("Streams", "the wire", "CRLF, an id for each event, no caching, no buffering")
 async def test_events_on_the_wire_are_crlf_with_an_id_each(http: httpx.AsyncClient, sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)
     response = await http.post(f"/threads/{thread_id}/runs/stream", json={"assistant_id": "echo", "input": {"text": "x"}})

@@ -12,7 +12,9 @@ from tests.support.servers import ValkeyServer
 PROJECT = Path(__file__).parent / "serde_project" / "langgraph.json"
 
 
-@pytest.mark.compat("Project", "checkpointer.serde.allowed_msgpack_modules", "listed types are revived, others come back as plain values")
+@pytest.mark.compat(
+    "langgraph.json", "checkpointer.serde.allowed_msgpack_modules", "listed types are revived, others come back as plain values"
+)
 async def test_listed_types_are_revived_and_others_are_not(own_database_url: str, valkey: ValkeyServer) -> None:
     with serving(own_database_url, valkey.url, agents={"config": PROJECT, "shipped": False}) as url:
         async with get_client(url=url, api_key=None) as client:
