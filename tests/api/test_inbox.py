@@ -232,3 +232,13 @@ async def test_threads_get_the_default_time_to_live_of_the_project(ada: httpx.As
     thread_id = (await ada.post("/threads", json={"ttl": 5})).json()["thread_id"]
     ttl = (await ada.get(f"/threads/{thread_id}?include=ttl")).json()["ttl"]
     assert (ttl["strategy"], ttl["ttl_minutes"]) == ("delete", 5)
+
+
+@pytest.mark.compat("Threads", "checkpointer.ttl of langgraph.json: threads made by runs", "they get the default too")
+async def test_threads_that_runs_make_get_the_default_time_to_live(ada: httpx.AsyncClient) -> None:
+    made = str(uuid4())
+    body = {"assistant_id": "people", "input": {"text": "one"}}
+    await ada.post(f"/threads/{made}/runs/wait", json={**body, "if_not_exists": "create"})
+    kept = (await ada.post("/runs", json={**body, "on_completion": "keep"})).json()["thread_id"]
+    for thread_id in (made, kept):
+        assert (await ada.get(f"/threads/{thread_id}?include=ttl")).json()["ttl"]["ttl_minutes"] == 60

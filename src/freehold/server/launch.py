@@ -17,6 +17,7 @@ from freehold.core.run import MultitaskStrategy, Run, RunRequest
 from freehold.server.parts import ServerParts
 from freehold.server.request_headers import with_headers
 from freehold.server.wire.runs import RunOnThread, RunWithoutThread
+from freehold.storage.lifetime import TimeToLive
 from freehold.storage.runs import Offer, Target
 from freehold.telemetry import conventions, tracing
 from freehold.telemetry.origin import origin
@@ -38,6 +39,13 @@ def named_assistant(parts: ServerParts, named: str) -> UUID:
         return UUID(named)
     except ValueError:
         raise NotFound(f'no assistant "{named[:100]}"', hint=_nearest(parts, named)) from None
+
+
+def default_ttl(parts: ServerParts) -> TimeToLive | None:
+    """What `checkpointer.ttl` of langgraph.json gives a new thread that says nothing itself."""
+    project = parts.graphs.project
+    ttl = project.checkpointer.ttl if project and project.checkpointer else None
+    return TimeToLive(ttl.default_ttl, ttl.strategy) if ttl and ttl.default_ttl else None
 
 
 def check_graph(parts: ServerParts, graph_id: str) -> None:
@@ -65,10 +73,10 @@ async def choose_assistant(parts: ServerParts, caller: Caller, named: str) -> Ta
     for graph_id in (*parts.graphs.graphs, *parts.graphs.failures):
         if assistant_id(graph_id) == wanted:
             check_graph(parts, graph_id)
-            return Target(wanted, graph_id, settings=NO_SETTINGS)
+            return Target(wanted, graph_id, settings=NO_SETTINGS, lifetime=default_ttl(parts))
     assistant = await parts.assistants.get(caller.running(), wanted)
     check_graph(parts, assistant.graph_id)
-    return Target(wanted, assistant.graph_id, settings=Settings.of(assistant))
+    return Target(wanted, assistant.graph_id, settings=Settings.of(assistant), lifetime=default_ttl(parts))
 
 
 async def launch_on_thread(parts: ServerParts, caller: Caller, thread_id: UUID, body: RunOnThread) -> Run:

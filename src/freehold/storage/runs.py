@@ -27,6 +27,7 @@ from freehold.storage.cancelling import stop_many
 from freehold.storage.checkpointer.statement import Pending
 from freehold.storage.checkpointer.upkeep import delete_for_runs, delete_threads_within
 from freehold.storage.checkpointer.write import FENCED, TAKEN
+from freehold.storage.lifetime import NO_LIFETIME, TimeToLive, lifetime_arguments
 from freehold.storage.pool import Pool, act_as_process, act_for, as_caller, connection, rows_of, unstorable
 from freehold.storage.quotas import Quotas
 from freehold.storage.transaction import as_pool
@@ -58,6 +59,8 @@ class Target:
     create_thread: bool = False
     temporary: bool = False
     settings: Settings | None = None
+    #: Of a thread that is made for the run, unless it is temporary.
+    lifetime: TimeToLive | None = None
 
 
 @dataclass(frozen=True)
@@ -501,6 +504,7 @@ def _arguments(caller: Caller, target: Target, request: RunRequest, strategy: st
         "thread_config": Jsonb({"configurable": graph_keys(request.config.get("configurable") or {})}),
         "multitask_strategy": strategy,
         "after_seconds": after_seconds,
+        **(NO_LIFETIME if target.temporary else lifetime_arguments(target.lifetime)),
     }
 
 

@@ -21,23 +21,13 @@ from freehold.core.ids import new_id
 from freehold.storage import queries
 from freehold.storage.checkpointer.stock import copy_stock_thread
 from freehold.storage.checkpointer.upkeep import copy_thread_within, delete_threads_within, prune_within
+from freehold.storage.lifetime import Strategy, TimeToLive, lifetime_arguments
 from freehold.storage.pool import Pool, act_as_process, as_caller, rows_of, unstorable
 from freehold.storage.transaction import as_pool
 
 SQL = queries.load("threads")
 
 ThreadStatus = Literal["idle", "busy", "interrupted", "error"]
-
-#: `delete` takes the thread with all it has, `keep_latest` all checkpoints but the newest.
-Strategy = Literal["delete", "keep_latest"]
-
-
-@dataclass(frozen=True)
-class TimeToLive:
-    """Minutes until a thread is swept, and how."""
-
-    minutes: float
-    strategy: Strategy = "delete"
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,7 @@ class Threads:
 
     async def patch(self, caller: Caller, thread_id: UUID, metadata: dict[str, Any], ttl: TimeToLive | None = None) -> Thread:
         """Merge metadata; with `ttl`, let it live so long from now. Raises NotFound."""
-        arguments = {"thread_id": thread_id, "metadata": Jsonb(metadata), **_lifetime(ttl)}
+        arguments = {"thread_id": thread_id, "metadata": Jsonb(metadata), **lifetime_arguments(ttl)}
         try:
             rows = await rows_of(self._pool, caller, SQL["patch"], arguments)
         except psycopg.DataError as error:
@@ -222,7 +212,7 @@ async def _create(
     ttl: TimeToLive | None,
 ) -> tuple[Thread, bool]:
     """A thread, and whether it is new."""
-    arguments = {"thread_id": thread_id or new_id(), "metadata": Jsonb(metadata or {}), **_lifetime(ttl), **caller.arguments()}
+    arguments = {"thread_id": thread_id or new_id(), "metadata": Jsonb(metadata or {}), **lifetime_arguments(ttl), **caller.arguments()}
     try:
         row = await (await conn.execute(SQL["create"], arguments)).fetchone()
         is_new = row is not None
@@ -233,10 +223,6 @@ async def _create(
     if row is None:
         raise Conflict(f"Thread with ID {thread_id} already exists", hint='choose another id, or pass if_exists="do_nothing"')
     return thread_of(row), is_new
-
-
-def _lifetime(ttl: TimeToLive | None) -> dict[str, Any]:
-    return {"ttl_minutes": ttl.minutes if ttl else None, "ttl_strategy": ttl.strategy if ttl else None}
 
 
 def thread_of(row: DictRow) -> Thread:

@@ -17,9 +17,10 @@ from freehold.core.run import RunRequest
 from freehold.graphs.project_config import ThreadTtlConfig
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.expiry import Expiry, Swept
+from freehold.storage.lifetime import Strategy, TimeToLive
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs, Target
-from freehold.storage.threads import Strategy, Threads, TimeToLive
+from freehold.storage.threads import Threads
 from freehold.worker.expiry import sweep_threads
 
 ANNA = Caller("acme", "anna")

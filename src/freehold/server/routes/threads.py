@@ -15,13 +15,14 @@ from freehold.core.errors import InvalidRequest
 from freehold.server.auth import permit
 from freehold.server.graph_state import graph_id_of, opened, thread_config
 from freehold.server.json_body import JsonRoute
+from freehold.server.launch import default_ttl
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import nothing, page, reply
 from freehold.server.wire import threads as wire
 from freehold.server.wire.new_thread import Superstep, ThreadCreate
 from freehold.server.wire.threads import Pruned, StorageShown, ThreadCount, ThreadPatch, ThreadPrune, ThreadSearch, ThreadShown, shown
 from freehold.storage.thread_size import size_of
-from freehold.storage.threads import HeldThread, TimeToLive
+from freehold.storage.threads import HeldThread
 
 router = APIRouter(prefix="/threads", route_class=JsonRoute, tags=["threads"])
 
@@ -108,13 +109,6 @@ async def copy(thread_id: UUID, caller: Annotated[Caller, permit("threads", "rea
 async def storage(thread_id: UUID, caller: Annotated[Caller, permit("threads", "read")], parts: Parts) -> Response:
     """Bytes the thread takes in the checkpoint tables. A message or a large value is stored, and counted, once for all checkpoints."""
     return reply(wire.storage(thread_id, await size_of(parts.pool, caller, thread_id)))
-
-
-def default_ttl(parts: ServerParts) -> TimeToLive | None:
-    """What `checkpointer.ttl` of langgraph.json gives a new thread that says nothing itself."""
-    project = parts.graphs.project
-    ttl = project.checkpointer.ttl if project and project.checkpointer else None
-    return TimeToLive(ttl.default_ttl, ttl.strategy) if ttl and ttl.default_ttl else None
 
 
 async def _apply(parts: ServerParts, caller: Caller, held: HeldThread, supersteps: list[Superstep]) -> None:

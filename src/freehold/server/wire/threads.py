@@ -15,9 +15,10 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator
 from freehold.core.errors import InvalidRequest
 from freehold.core.extract import parse_paths
 from freehold.server.wire.body import Body, JsonObject, only
+from freehold.storage.lifetime import Strategy, TimeToLive
 from freehold.storage.thread_search import ThreadFilter
 from freehold.storage.thread_size import ThreadSize
-from freehold.storage.threads import Strategy, Thread, ThreadStatus, TimeToLive
+from freehold.storage.threads import Thread, ThreadStatus
 
 #: Rows one page may hold.
 MAX_LIMIT = 1000

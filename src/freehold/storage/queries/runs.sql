@@ -16,14 +16,17 @@ SELECT %(run_id)s, thread_id, %(assistant_id)s, %(organisation)s, %(owner)s, %(r
 RETURNING *
 
 -- make_thread: where it is missing; an id that is taken stays whose it is
-INSERT INTO freehold.threads (thread_id, organisation, owner, metadata)
-VALUES (%(thread_id)s, %(organisation)s, %(owner)s, %(must)s::jsonb)
+INSERT INTO freehold.threads (thread_id, organisation, owner, metadata, ttl_minutes, ttl_strategy, expires_at)
+VALUES (%(thread_id)s, %(organisation)s, %(owner)s, %(must)s::jsonb, %(ttl_minutes)s, %(ttl_strategy)s,
+        now() + make_interval(secs => %(ttl_minutes)s::float8 * 60))
 ON CONFLICT (thread_id) DO NOTHING
 
 -- enqueue_stateless: accept a run on a thread made for it
 WITH thread AS (
-  INSERT INTO freehold.threads (thread_id, organisation, owner, status, temporary, config, graph_before_runs, metadata)
-  VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy', %(temporary)s, %(thread_config)s, '{}',
+  INSERT INTO freehold.threads (thread_id, organisation, owner, status, temporary, config, graph_before_runs, ttl_minutes, ttl_strategy, expires_at,
+                                metadata)
+  VALUES (%(thread_id)s, %(organisation)s, %(owner)s, 'busy', %(temporary)s, %(thread_config)s, '{}', %(ttl_minutes)s, %(ttl_strategy)s,
+          now() + make_interval(secs => %(ttl_minutes)s::float8 * 60),
           %(must)s::jsonb || jsonb_build_object('graph_id', %(graph_id)s::text, 'assistant_id', %(assistant_id)s::text))
   RETURNING thread_id
 )
