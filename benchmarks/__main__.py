@@ -17,6 +17,7 @@ BENCHMARKS = {
         "benchmarks.engine.streams",
         "1000 open event streams at 1 event/s and 200 at 10/s against one server process: delay, losses, CPU and memory",
     ),
+    "threads": ("benchmarks.threads.search", "thread searches over 100,000 threads of one owner, every filter and order (3 minutes)"),
     "toolcalls": (
         "benchmarks.toolcalls.run",
         "tool calls of the default CPU model, with and without the layer for small models (about 40 minutes)",
