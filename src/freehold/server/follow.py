@@ -88,6 +88,11 @@ class RunFollower:
         self._settled = not run.is_active and run.untouched_seconds > SETTLED_SECONDS
         self.ending: Ending | None = None
 
+    @property
+    def tells_protocol(self) -> bool:
+        """Whether its events are those of the event streaming protocol."""
+        return self._run.request.event_streaming
+
     async def end(self) -> Ending:
         """Wait for the end and give it."""
         async with aclosing(self.batches()) as batches:

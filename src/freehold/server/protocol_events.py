@@ -30,7 +30,6 @@ _SHARED = frozenset({"values", "updates", "tasks"})
 #: just been told of.
 JUST_NOW_SECONDS = 1.0
 
-_RUNNING = b'"event":"running"'
 _ENDS = (b'"event":"completed"', b'"event":"failed"')
 
 
@@ -65,20 +64,14 @@ class ProtocolFollower:
 
     async def batches(self) -> AsyncGenerator[list[Numbered], None]:
         """Events as they come; an empty list every second or two of silence. Ends when the thread is gone. Close it (`aclosing`)."""
-        ended_by_its_worker = False
         async with aclosing(self._follower.told()) as told:
             async for some in told:
                 if some is None:
                     yield []
                     continue
-                found = []
-                for numbered in self._told(some):
-                    if numbered.place and numbered.place.method == "lifecycle" and not numbered.place.namespace:
-                        ended_by_its_worker = _RUNNING not in numbered.data
-                    found.append(numbered)
-                if some.ending:
-                    found += [] if ended_by_its_worker else list(self._ending(some))
-                    ended_by_its_worker = False
+                found = list(self._told(some))
+                if some.ending and not some.told_its_end:
+                    found += self._ending(some)
                 wanted = [numbered for numbered in found if self._wanted(numbered, some)]
                 if wanted:
                     yield wanted

@@ -19,7 +19,7 @@ import orjson
 from freehold.core import sequence
 from freehold.core.caller import Caller
 from freehold.core.errors import NotFound, StorageUnavailable
-from freehold.core.event import Event
+from freehold.core.event import PROTOCOL, Event
 from freehold.core.run import Run
 from freehold.events.log import KEEP_SECONDS
 from freehold.server.follow import GAP, Ending, RunFollower
@@ -27,6 +27,10 @@ from freehold.server.parts import ServerParts
 from freehold.storage.thread_runs import Watched
 
 METADATA = "metadata"
+
+#: How the life of a run itself is told in the protocol; what it says where it begins.
+ROOT_LIFECYCLE = PROTOCOL + "lifecycle"
+RUNNING = b'"event":"running"'
 
 #: How long to wait for a run before a sign of silence is given.
 SILENCE_SECONDS = 2.0
@@ -47,6 +51,8 @@ class Told:
     is_newest: bool
     number: int
     ending: Ending | None = None
+    #: Its worker has told how it ended, in an event of the protocol.
+    told_its_end: bool = False
 
 
 class ThreadFollower:
@@ -67,10 +73,23 @@ class ThreadFollower:
         self._since = since
         self._replay = replay
         self._may_be_missing = may_be_missing
-        #: Runs that ended before this are not looked at; None until the first look.
+        #: Runs that ended before this are not looked at; None until it is opened.
         self._from: datetime | None = None
         #: Runs that were followed to their end.
         self._done: set[UUID] = set()
+
+    async def open(self) -> int:
+        """Begin here, rather than with the first look; gives the number to go on after for a client that was told nothing yet.
+
+        Raises NotFound, StorageUnavailable.
+        """
+        if self._since:
+            self._from = sequence.moment(self._since)
+            return self._since
+        now = await self._parts.thread_runs.clock()
+        self._from = now - timedelta(seconds=KEEP_SECONDS) if self._replay else now
+        active = await self._parts.thread_runs.of_thread(self._caller, self._thread_id, since=self._from)
+        return min(sequence.microseconds(moment) - 1 for moment in (self._from, *(watched.run.created_at for watched in active)))
 
     async def told(self) -> AsyncGenerator[Told | None, None]:
         """What the runs tell; None every second or two of silence. Ends when the thread is gone. Close it (`aclosing`)."""
@@ -97,16 +116,11 @@ class ThreadFollower:
     async def _look(self) -> list[Watched]:
         """Runs that are still to be followed, in order."""
         if self._from is None:
-            self._from = await self._beginning()
+            await self.open()
+        assert self._from
         found = await self._parts.thread_runs.of_thread(self._caller, self._thread_id, since=self._from)
         self._may_be_missing = False
         return [watched for watched in found if watched.run.run_id not in self._done]
-
-    async def _beginning(self) -> datetime:
-        if self._since:
-            return sequence.moment(self._since)
-        now = await self._parts.thread_runs.clock()
-        return now - timedelta(seconds=KEEP_SECONDS) if self._replay else now
 
     def _leave_behind(self, run: Run, found: Sequence[Watched]) -> None:
         """Whatever is still to come ends after this one began."""
@@ -116,7 +130,7 @@ class ThreadFollower:
 
     async def _follow(self, watched: Watched, *, is_newest: bool) -> AsyncGenerator[Told | None, None]:
         run, base, some = watched.run, sequence.base(watched.run), False
-        number = base
+        number, told_its_end = base, False
         told = partial(Told, run, was_over=not run.is_active, age_seconds=watched.age_seconds, is_newest=is_newest)
         follower = RunFollower(self._parts, run)
         async with aclosing(follower.batches()) as batches:
@@ -129,12 +143,16 @@ class ThreadFollower:
                 for event in batch:
                     if event.name == METADATA:
                         base = _base(event, base)
+                    elif event.name == ROOT_LIFECYCLE:
+                        told_its_end = RUNNING not in event.data
                     some, lost, number = True, lost or event.name == GAP, base + event.id.seq
+                    number = max(number, self._since) if lost else number
                     if lost or number > self._since:
                         numbered.append((number, event))
                 if numbered:
                     yield told(events=numbered, number=number)
-        yield told(events=(), number=number + 1, ending=follower.ending)
+        if number + 1 > self._since:
+            yield told(events=(), number=number + 1, ending=follower.ending, told_its_end=told_its_end)
 
 
 def _next(found: Sequence[Watched]) -> Watched | None:

@@ -10,28 +10,24 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from uuid import UUID
 
-import orjson
 from redis.exceptions import RedisError
 
 from freehold.core import sequence
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import LeaseLost
-from freehold.core.event import PROTOCOL, Event, EventId
+from freehold.core.event import Event, EventId
 from freehold.server import sse
 from freehold.server.parts import ServerParts
 from freehold.server.streaming import Silence
 from freehold.server.thread_follow import METADATA, ThreadFollower, Told
-from freehold.server.wire.streams import ThreadStreamMode, place_of
+from freehold.server.wire.streams import ThreadStreamMode, as_classic
 
 STATE_UPDATE = "state_update"
 
 #: How long one look for a written state waits.
 LOOK_SECONDS = 5.0
 AWAY_SECONDS = 0.5
-
-#: Of a run told in the event streaming protocol, what classic clients know under the same name.
-_KNOWN = frozenset({"values", "updates", "tasks", "checkpoints", "custom"})
 
 
 async def announce_state(parts: ServerParts, thread_id: UUID, state: object) -> None:
@@ -74,10 +70,15 @@ class ThreadStream:
         self._from_the_start = from_the_start
         self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Server-sent events, and heartbeats."""
+    async def open(self) -> ThreadStream:
+        """Decide where it begins. Raises NotFound, StorageUnavailable."""
+        self._number = await self._follower.open()
         if not self._stamp and not self._from_the_start:
             self._stamp = sequence.microseconds(await self._parts.thread_runs.clock())
+        return self
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """Server-sent events, and heartbeats."""
         tasks = [asyncio.create_task(self._put_runs(), name=f"thread-runs-{self._thread_id}")]
         if STATE_UPDATE in self._modes:
             tasks.append(asyncio.create_task(self._put_states(), name=f"thread-states-{self._thread_id}"))
@@ -107,10 +108,10 @@ class ThreadStream:
     def _shown(self, some: Told) -> bytes:
         frames = []
         for number, event in some.events:
-            told = _classic(event)
+            told = as_classic(event)
             if told and ("run_modes" in self._modes or (event.name == METADATA and "lifecycle" in self._modes)):
                 self._number = number
-                frames.append(self._frame(*told))
+                frames.append(self._frame(told.name, told.data))
         if some.ending:
             self._number = some.number
             frames.append(self._frame(METADATA, to_json({"status": "run_done", "run_id": some.run.run_id})))
@@ -130,16 +131,3 @@ class ThreadStream:
 
     def _frame(self, name: str, data: bytes) -> bytes:
         return sse.frame(name, data, f"{self._number}-{self._stamp}")
-
-
-def _classic(event: Event) -> tuple[str, bytes] | None:
-    """Name and data of an event as classic streams have it; None for what they have no name for."""
-    if not event.name.startswith(PROTOCOL):
-        return event.name, event.data
-    place = place_of(event.name)
-    if place.method not in _KNOWN:
-        return None
-    data = orjson.loads(event.data)["params"]["data"]
-    if place.method == "custom" and "name" not in data:
-        data = data["payload"]
-    return "|".join((place.method, *place.namespace)), to_json(data)

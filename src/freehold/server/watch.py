@@ -19,6 +19,7 @@ from freehold.server.parts import ServerParts
 from freehold.server.reply import JSON
 from freehold.server.streaming import Silence, Streamed
 from freehold.server.wire.runs import RunsCancelled
+from freehold.server.wire.streams import as_classic
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ async def _event_pieces(follower: RunFollower, modes: frozenset[str] | None) -> 
     silence = Silence()
     async with aclosing(follower.batches()) as batches:
         async for batch in batches:
+            if follower.tells_protocol:
+                batch = [told for event in batch if (told := as_classic(event))]
             chosen = batch if modes is None else [event for event in batch if requested_modes(event, modes)]
             if chosen:
                 yield sse.frames(chosen)

@@ -164,7 +164,8 @@ class Lifecycle:
 
 async def _with_events(graph: AnyGraph, graph_input: Any, config: RunnableConfig, options: dict[str, Any]) -> AsyncIterator[Any]:
     """`astream_events`: what the root streams is passed on as what it is, all else as a part of mode `events`."""
-    events = cast(Any, graph.astream_events(graph_input, config, version="v2", **options))
+    named = cast(RunnableConfig, {"run_name": config.get("configurable", {}).get("graph_id"), **config})  # else it is "LangGraph"
+    events = cast(Any, graph.astream_events(graph_input, named, version="v2", **options))
     root = str(config.get("run_id"))
     async with aclosing(events):
         async for event in events:

@@ -38,9 +38,8 @@ async def stream_thread(
     """Stream all runs of a thread; the connection stays open and shows those that start later."""
     modes = thread_stream_modes([*(stream_modes or ()), *(stream_mode or ())])
     cursor = sequence.parse(last_event_id)
-    await parts.threads.get(caller, thread_id)
     stream = ThreadStream(parts, caller, thread_id, modes, cursor, from_the_start=last_event_id in {"-1", "0", "0-0"})
-    return Streamed(stream.pieces(), headers={"Location": f"/threads/{thread_id}/stream"})
+    return Streamed((await stream.open()).pieces(), headers={"Location": f"/threads/{thread_id}/stream"})
 
 
 @router.post("/stream/events", response_model=None, responses=DOCUMENTED)

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, get_args
 
+import orjson
 from pydantic import Field, field_validator
 
 from freehold.core import sequence
+from freehold.core.encode import to_json
 from freehold.core.errors import InvalidRequest
-from freehold.core.event import PROTOCOL
+from freehold.core.event import PROTOCOL, Event
 from freehold.server.wire.body import Body
 
 #: Channels of the event streaming protocol, besides `custom:NAME`.
 CHANNELS = ("values", "updates", "messages", "tools", "lifecycle", "input", "checkpoints", "tasks", "custom")
+
+#: Of these, what classic streams know under the same name.
+_CLASSIC = frozenset({"values", "updates", "tasks", "checkpoints", "custom"})
 
 ThreadStreamMode = Literal["run_modes", "lifecycle", "state_update"]
 
@@ -77,6 +82,19 @@ def place_of(name: str) -> Place:
     method = kind.partition(":")[0]
     channel = "input" if method == "input.requested" else kind
     return Place(method, channel, tuple(namespace))
+
+
+def as_classic(event: Event) -> Event | None:
+    """An event as streams of the classic kind have it; None for what they have no name for."""
+    if not event.name.startswith(PROTOCOL):
+        return event
+    place = place_of(event.name)
+    if place.method not in _CLASSIC:
+        return None
+    data = orjson.loads(event.data)["params"]["data"]
+    if place.method == "custom" and "name" not in data:
+        data = data["payload"]
+    return Event(event.id, "|".join((place.method, *place.namespace)), to_json(data))
 
 
 def _below(namespace: tuple[str, ...], prefix: list[str]) -> bool:
