@@ -104,6 +104,19 @@ async def test_a_batch_counts_as_its_runs_and_starts_all_or_none(url: str, api_d
         assert (await client.post("/threads/search", json={})).json() == []
 
 
+async def test_answers_to_questions_are_runs_too_and_none_is_taken_where_one_is_too_many(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, f"asked-{uuid4()}") as client:
+        threads = [(await client.post("/threads", json={})).json()["thread_id"] for _ in range(3)]
+        for thread in threads:
+            await client.post(f"/threads/{thread}/runs/wait", json={"assistant_id": "asks", "input": {"text": "x"}})
+        waiting = (await client.post("/inbox/search", json={})).json()
+        assert {item["thread_id"] for item in waiting} == set(threads)
+        given = [{"thread_id": item["thread_id"], "interrupt_id": item["interrupt_id"], "response": "red"} for item in waiting]
+        response = await client.post("/inbox/respond", json={"responses": given})
+        assert response.status_code == 429, response.text
+        assert len((await client.post("/inbox/search", json={})).json()) == 3
+
+
 async def test_others_are_not_refused_for_it(url: str, api_database_url: str) -> None:
     async with somebody(url, api_database_url, f"busy-{uuid4()}") as busy, somebody(url, api_database_url, f"calm-{uuid4()}") as calm:
         await use_up(busy)

@@ -135,8 +135,10 @@ class Inbox:
         Raises:
             NotFound: one of them is not the caller's.
             Conflict: one has a run, or waits for nothing.
+            QuotaExceeded: as `Runs.accept`, where an answer starts a run too many.
         """
         async with as_caller(self._pool, caller) as conn:
+            await self._runs.hold_quotas(conn, caller)
             rows = await (await conn.execute(SQL["hold"], {"ids": list(ids), **caller.arguments()})).fetchall()
             if missing := set(ids) - {row["thread_id"] for row in rows}:
                 raise NotFound(f"Thread with ID {min(missing)} not found")
@@ -166,7 +168,7 @@ class Inbox:
         if late and graph_id and all(question.has_default for question in late):
             request = resuming(asking.request, {question.id: question.on_expiry for question in late})
             target = Target(asking.assistant_id, graph_id, thread.thread_id)
-            await self._runs.within(conn).accept(Caller(thread.organisation, thread.owner), target, request)
+            await self._runs.within(conn, counted=False).accept(Caller(thread.organisation, thread.owner), target, request)
             await act_as_process(conn)
             return
         error = {"error": "InterruptExpired", "message": "nobody answered in time"}

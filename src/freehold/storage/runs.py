@@ -117,9 +117,18 @@ class Runs:
         self._pool = pool
         self._quotas = quotas
 
-    def within(self, conn: Connection) -> Runs:
-        """The same in a transaction of the caller's; what it does is stored with that."""
-        return Runs(as_pool(conn), self._quotas)
+    def within(self, conn: Connection, *, counted: bool = True) -> Runs:
+        """The same in a transaction of the caller's; what it does is stored with that.
+
+        Args:
+            counted: False for runs that nobody starts: no quota keeps them.
+        """
+        return Runs(as_pool(conn), self._quotas if counted else None)
+
+    async def hold_quotas(self, conn: Connection, caller: Caller) -> None:
+        """First in a transaction that locks threads and accepts runs on them later, so that no two wait for each other."""
+        if self._quotas:
+            await self._quotas.hold(conn, caller)
 
     # -- requests ------------------------------------------------------------------------------------------------
 
