@@ -52,6 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--passes", type=int, help="how often every system is measured in every row, in turn (3; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="a look of a minute: one pass, a third of the runs, no conversations")
     parser.add_argument("--only", action="append", help="systems by name, e.g. --only freehold --only 'langgraph dev'")
+    parser.add_argument("--against", type=Path, help="a checkout of another version of Freehold, measured in the same run")
     return parser.parse_args()
 
 
@@ -62,7 +63,7 @@ async def run(arguments: argparse.Namespace) -> int:
         folder = Path(name)
         folder.chmod(0o755)
         world = stack.enter_context(World(folder).running())
-        systems = await start(world, stack, arguments.only)
+        systems = await start(world, stack, arguments.only, arguments.against)
         bench = stack.enter_context(opened(world, systems))
         print(f"machine: {described()}; {fsyncs_per_second(world.postgres.folder):.0f} fdatasync/s (one writer, before)")
         for system in systems:
@@ -79,9 +80,10 @@ async def run(arguments: argparse.Namespace) -> int:
     return 1 if any(figures.errors for row in found.values() for figures in row.values()) or "LOST" in checks else 0
 
 
-async def start(world: World, stack: ExitStack, only: Sequence[str] | None) -> list[System]:
+async def start(world: World, stack: ExitStack, only: Sequence[str] | None, against: Path | None) -> list[System]:
     """Every system that can run here; why one cannot is printed."""
-    ours, doubled, bare = [await world.migrated(name) for name in ("freehold", "freehold_two", "floor_ours")]
+    ours, doubled, kept, bare = [await world.migrated(name) for name in ("freehold", "freehold_two", "freehold_guarded", "floor_ours")]
+    before = await world.migrated_by(against, "freehold_before") if against else None
     floors = {
         "in process, our saver": System("in process, our saver", "1 process", (), (), bare.name, ("ours", bare.app_url)),
         "in process, stock saver": System(
@@ -91,6 +93,8 @@ async def start(world: World, stack: ExitStack, only: Sequence[str] | None) -> l
     makers: dict[str, Callable[[], AbstractContextManager[System]]] = {
         OURS: lambda: freehold(world, ours),
         "freehold 2+2": lambda: freehold(world, doubled, servers=2, workers=2),
+        "freehold guarded": lambda: freehold(world, kept, guarded=True),
+        **({"freehold before": lambda: freehold(world, before, checkout=against)} if before else {}),
         "langgraph dev": lambda: langgraph_dev(world),
         "aegra local": lambda: aegra(world, redis=False),
         "aegra redis": lambda: aegra(world, redis=True),

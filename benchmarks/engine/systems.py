@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
+from benchmarks.engine.client import KEY
 from benchmarks.engine.floor import AGENT
 from tests.conftest import Database, make_database
 from tests.support.servers import PostgresServer, ValkeyServer
@@ -103,6 +104,18 @@ class World:
         await migrate(database.owner_url, app_role="freehold_app")
         return database
 
+    async def migrated_by(self, checkout: Path, name: str) -> Database:
+        """A database as another version makes it."""
+        database = make_database(self.postgres, name)
+        await provision(self.postgres.url("postgres"), owner_url=database.owner_url, app_url=database.app_url, reader_url=None)
+        environment = os.environ | {
+            "PYTHONPATH": str(checkout / "src"),
+            "DATABASE_URL": database.app_url,
+            "FREEHOLD_MIGRATION_DATABASE_URL": database.owner_url,
+        }
+        subprocess.run([sys.executable, "-m", "freehold.storage.migrate"], env=environment, check=True)
+        return database
+
     def plain(self, name: str) -> str:
         """URL of an empty database, for who makes its own tables."""
         with self.admin() as admin:
@@ -120,14 +133,39 @@ class World:
         return folder
 
 
+#: Keys, scopes, the audit log, and every quota looked at without being reached.
+GUARDED = """
+[server]
+auth = "keys"
+
+[quotas]
+runs_per_minute = 1000000
+concurrent_runs = 100000
+stored_mb = 1000000
+tokens_per_day = 1000000000
+"""
+
+
 @contextmanager
 def freehold(
-    world: World, database: Database, *, servers: int = 1, workers: int = 1, agent: str = AGENT, concurrency: int = JOBS
+    world: World,
+    database: Database,
+    *,
+    servers: int = 1,
+    workers: int = 1,
+    agent: str = AGENT,
+    concurrency: int = JOBS,
+    guarded: bool = False,
+    checkout: Path | None = None,
 ) -> Iterator[System]:
-    """Ours, as `freehold up` starts it."""
+    """Ours, as `freehold up` starts it; `guarded` with keys and quotas, with `checkout` another version of it."""
     folder = world.project("freehold", agent=agent)
-    (folder / "freehold.toml").write_text(f"[worker]\nconcurrency = {concurrency}\n")
+    (folder / "freehold.toml").write_text(f"[worker]\nconcurrency = {concurrency}\n{GUARDED if guarded else ''}")
     environment = {"DATABASE_URL": database.app_url, "REDIS_URL": world.valkey.url}
+    if guarded:
+        environment["FREEHOLD_BOOTSTRAP_API_KEY"] = KEY
+    if checkout:
+        environment["PYTHONPATH"] = str(checkout / "src")
     command = [sys.executable, "-m", "freehold"]
     with ExitStack() as stack:
         pids: dict[str, tuple[int, ...]] = {"server": (), "worker": ()}
@@ -143,6 +181,7 @@ def freehold(
             process = stack.enter_context(started([*command, "worker"], folder, environment, folder / f"worker-{number}.log"))
             pids["worker"] += (process.pid,)
         name = "freehold" if servers == workers == 1 else f"freehold {servers}+{workers}"
+        name = "freehold guarded" if guarded else "freehold before" if checkout else name
         told = f"{servers} server, {workers} worker ({concurrency} runs each), Postgres, Valkey"
         yield System(name, told, tuple(urls), pids, database.name)
 
@@ -234,7 +273,8 @@ def started(command: Sequence[str], folder: Path, environment: dict[str, str], l
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)  # its children too: a command line may leave the server it started behind
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # its children too: a command line may leave the server it started behind
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=30)
         with suppress(ProcessLookupError):
