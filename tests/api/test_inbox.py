@@ -242,3 +242,17 @@ async def test_threads_that_runs_make_get_the_default_time_to_live(ada: httpx.As
     kept = (await ada.post("/runs", json={**body, "on_completion": "keep"})).json()["thread_id"]
     for thread_id in (made, kept):
         assert (await ada.get(f"/threads/{thread_id}?include=ttl")).json()["ttl"]["ttl_minutes"] == 60
+
+
+async def test_a_copy_is_answered_with_the_settings_of_its_assistant(ada: httpx.AsyncClient) -> None:
+    made = await ada.post("/assistants", json={"graph_id": "people", "config": {"tags": ["careful"]}})
+    assistant_id = made.json()["assistant_id"]
+    thread_id = await asked(ada, "one", assistant_id=assistant_id)
+    copy = (await ada.post(f"/threads/{thread_id}/copy")).json()["thread_id"]
+    (question,) = await waiting(ada, thread_ids=[copy])
+    assert (question["run_id"], question["value"]) == (None, {"question": "one"})
+    response = await respond(ada, (question, "copied"))
+    (run,) = response.json()["runs"]
+    assert (run["assistant_id"], run["kwargs"]["config"]["tags"]) == (assistant_id, ["careful"])
+    assert await log_of(ada, response) == [["one:copied"]]
+    assert [item["thread_id"] for item in await waiting(ada)] == [thread_id]

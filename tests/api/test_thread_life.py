@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -90,6 +91,19 @@ async def test_a_copy_asks_the_question_its_original_asks(sdk: LangGraphClient) 
     for asked, answer in ((thread_id, "red"), (copy, "blue")):
         assert (await sdk.threads.get(asked))["status"] == "interrupted"
         assert (await sdk.runs.wait(asked, "asks", command={"resume": answer}))["log"] == [f"answer:{answer}"]
+
+
+async def test_a_copy_made_during_a_run_outlives_the_run_that_is_rolled_back(sdk: LangGraphClient) -> None:
+    thread_id = (await sdk.threads.create())["thread_id"]
+    await sdk.runs.wait(thread_id, "echo", input={"text": "before"})
+    run = await sdk.runs.create(thread_id, "waits", input={"text": "during"}, durability="sync")
+    async with asyncio.timeout(30):
+        while (await sdk.threads.get_state(thread_id))["next"] != ["wait"]:
+            await asyncio.sleep(0.05)
+    copy = str((await sdk.threads.copy(thread_id))["thread_id"])  # type: ignore[index]
+    await sdk.runs.cancel(thread_id, run["run_id"], wait=True, action="rollback")
+    assert [(await sdk.threads.get_state(thread))["next"] for thread in (thread_id, copy)] == [[], ["wait"]]
+    assert (await sdk.threads.get(copy))["status"] == "idle"
 
 
 @pytest.mark.compat("Threads", "POST /threads/prune delete", "the threads are gone with their runs; threads with a run are passed over")
@@ -188,7 +202,7 @@ async def test_pages_tell_how_many_there_are_and_where_to_go_on(http: httpx.Asyn
     assert "x-pagination-next" not in last.headers
 
 
-@pytest.mark.compat("Threads", "GET and POST state, history: select", "only the fields and keys of the state that were asked for are shown")
+@pytest.mark.compat("Thread state", "state and history: select", "only the fields and keys of the state that were asked for are shown")
 async def test_a_state_shows_the_fields_and_keys_it_is_asked_for(sdk: LangGraphClient) -> None:
     thread_id = str(uuid4())
     await sdk.runs.wait(thread_id, "echo", input={"text": "x"}, if_not_exists="create")

@@ -27,6 +27,7 @@ from freehold.storage import queries
 from freehold.storage.pool import Pool, act_as_process, as_caller, connection, unstorable
 from freehold.storage.runs import Runs, Target, stored_request
 from freehold.storage.threads import Thread, thread_of
+from freehold.storage.transaction import as_pool
 
 SQL = queries.load("inbox")
 
@@ -90,6 +91,11 @@ class Held:
     asking: Mapping[UUID, Asking]
     _conn: Connection
     _runs: Runs
+
+    @property
+    def pool(self) -> Pool:
+        """For what has to be read while they are held: no second connection, which others who hold threads might all wait for."""
+        return as_pool(self._conn)
 
     async def answer(self, caller: Caller, asking: Asking, request: RunRequest, graph_id: str) -> Run:
         """Accept the run that brings the answers; stored with all others of the transaction. Raises as `Runs.accept`."""

@@ -157,6 +157,8 @@ class Threads:
             await act_as_process(conn)
             await copy_thread_within(conn, str(thread_id), str(row["thread_id"]))
             await copy_stock_thread(conn, str(thread_id), str(row["thread_id"]))
+            for name in ("part_checkpoints", "part_writes"):
+                await conn.execute(SQL[name], {"thread_id": thread_id, "copy": str(row["thread_id"])})
             return thread_of(row)
 
     @asynccontextmanager

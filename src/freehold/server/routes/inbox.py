@@ -11,8 +11,10 @@ from uuid import UUID
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from freehold.core.assistant import Settings, executed
 from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, InvalidRequest
+from freehold.core.ids import assistant_id
 from freehold.core.run import Run
 from freehold.server.auth import permit
 from freehold.server.json_body import JsonRoute
@@ -21,6 +23,7 @@ from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import reply
 from freehold.server.wire import runs
 from freehold.server.wire.inbox import Answer, Answered, InboxRespond, InboxSearch, QuestionShown, shown
+from freehold.storage.assistants import Assistants
 from freehold.storage.inbox import Asking, Held, resuming
 
 router = APIRouter(prefix="/inbox", route_class=JsonRoute, tags=["inbox"])
@@ -75,7 +78,11 @@ async def _answer(parts: ServerParts, caller: Caller, held: Held, asking: Asking
     if graph_id is None:
         raise Conflict(f"thread {asking.thread.thread_id} belongs to no graph")
     check_graph(parts, graph_id)
-    request = completed(caller, resuming(asking.request, _responses(given)))
+    asked = asking.request
+    if asked.graph_id is None and asking.assistant_id != assistant_id(graph_id):  # a copy: no run of its own has taken the settings over
+        assistant = await Assistants(held.pool).get(caller.running(), asking.assistant_id)
+        asked = executed(asked, Settings.of(assistant))
+    request = completed(caller, resuming(asked, _responses(given)))
     return await held.answer(caller, asking, replace(request, graph_id=graph_id), graph_id)
 
 

@@ -44,6 +44,16 @@ SELECT %(copy_id)s, %(organisation)s, %(owner)s, status_at_rest, status_at_rest,
   FROM freehold.threads WHERE thread_id = %(thread_id)s AND @owned
 RETURNING *
 
+-- part_checkpoints: what a run still writes is not that run's in a copy, or rolling it back would take it there too
+UPDATE freehold.thread_checkpoints SET metadata = metadata - 'run_id'
+ WHERE thread_id = %(copy)s
+   AND metadata->>'run_id' IN (SELECT run_id::text FROM freehold.runs WHERE thread_id = %(thread_id)s AND status IN ('pending', 'running'))
+
+-- part_writes: the same for what its tasks wrote
+UPDATE freehold.thread_writes SET run_id = NULL
+ WHERE thread_id = %(copy)s
+   AND run_id IN (SELECT run_id::text FROM freehold.runs WHERE thread_id = %(thread_id)s AND status IN ('pending', 'running'))
+
 -- set_state: what a state update by hand left
 UPDATE freehold.threads
    SET "values" = %(values)s, interrupts = %(interrupts)s, updated_at = now(), state_updated_at = now(),
