@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,13 +39,23 @@ def check(
     }
     output.emit(report, lambda: _human(report, registry), json=json)
     if registry.failures:
-        raise GraphError(f"{len(registry.failures)} of {len(registry.failures) + len(registry.graphs)} graphs do not load")
+        raise GraphError(f"{', '.join(registry.failures)} cannot be loaded")
 
 
 async def _load(project: Path | None) -> GraphRegistry:
+    """The graphs, and beside them what else of the project's code a server imports: it would not start without."""
     from freehold.graphs.registry import load_project
+    from freehold.server.project_app import load_app
+    from freehold.server.project_auth import load_project_auth
 
-    return await load_project(project, shipped=None)
+    registry = await load_project(project, shipped=None)
+    failures = dict(registry.failures)
+    for key, loading in (("http.app", asyncio.to_thread(load_app, registry.project)), ("auth.path", load_project_auth(registry.project))):
+        try:
+            await loading
+        except GraphError as error:
+            failures[key] = error
+    return replace(registry, failures=failures)
 
 
 def _human(report: dict[str, object], registry: GraphRegistry) -> str:

@@ -45,3 +45,19 @@ def test_check_names_the_line_of_a_broken_graph_and_fails(tmp_path: Path) -> Non
     assert checked.returncode == 1
     assert "agent.py:3" in checked.stdout
     assert "no such thing" in checked.stdout
+
+
+def test_check_loads_what_a_server_would_not_start_without(tmp_path: Path) -> None:
+    freehold(tmp_path, "init", "served")
+    file = tmp_path / "served" / "langgraph.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "http": {"app": "./app.py:app"}, "auth": {"path": "./auth.py:auth"}, "chekpointer": {}}))
+    (tmp_path / "served" / "app.py").write_text("app = 1\n")
+    (tmp_path / "served" / "auth.py").write_text("raise ValueError('not today')\n")
+    checked = freehold(tmp_path / "served", "check", "--json")
+    assert checked.returncode == 1
+    report = json.loads(checked.stdout)
+    assert sorted(report["failures"]) == ["auth.path", "http.app"]
+    assert "expected a starlette.Starlette, got int" in report["failures"]["http.app"]["message"]
+    assert "auth.py:1: ValueError: not today" in report["failures"]["auth.path"]["message"]
+    assert report["findings"] == ['langgraph.json: unknown key "chekpointer" has no effect']
