@@ -146,3 +146,18 @@ test("without a thread, runs leave nothing behind", async () => {
 test("an unknown assistant is an error that says so", async () => {
   await assert.rejects(client.runs.wait(await newThread(), "nobody", { input: {} }), /404|422/);
 });
+
+test("a cron is made, found, changed and deleted", async () => {
+  const thread = await newThread();
+  const cron = await client.crons.createForThread(thread, "echo", { schedule: "0 9 * * *", input: { text: "a" } });
+  assert.deepEqual([cron.thread_id, cron.schedule], [thread, "0 9 * * *"]);
+  const found = async () => (await client.crons.search({ threadId: thread })).map((one) => one.cron_id);
+  assert.deepEqual(await found(), [cron.cron_id]);
+  if (client.crons.update) { // since 1.6
+    const changed = await client.crons.update(cron.cron_id, { schedule: "0 10 * * *", enabled: false });
+    assert.deepEqual([changed.schedule, changed.enabled], ["0 10 * * *", false]);
+  }
+  if (client.crons.count) assert.equal(await client.crons.count({ threadId: thread }), 1);
+  await client.crons.delete(cron.cron_id);
+  assert.deepEqual(await found(), []);
+});

@@ -16,17 +16,15 @@ log = logging.getLogger(__name__)
 #: A cron that was made or changed meanwhile is late by this much at most; one look costs a walk into a small index.
 LOOK_SECONDS = 3.0
 
-#: With the clocks of two looks this close to each other it is not worth to sleep.
-LEAST_SECONDS = 0.02
+#: Where another worker is at the crons that are due.
+BUSY_SECONDS = 0.1
 
 
 async def fire_for_ever(crons: Crons, events: EventLog) -> None:
     """Fire what is due, then sleep until the next cron is, or until it is time to look again."""
     while True:
         try:
-            while (firing := await crons.fire_next()) is not None:
-                await _tell(firing, events)
-            pause = _pause(await crons.seconds_to_next())
+            pause = await _fire_due(crons, events)
         except StorageUnavailable:
             pause = LOOK_SECONDS
         except Exception:
@@ -36,10 +34,18 @@ async def fire_for_ever(crons: Crons, events: EventLog) -> None:
         await asyncio.sleep(pause)
 
 
-def _pause(seconds: float | None) -> float:
-    """Spread out where nothing is due soon, so that twenty workers do not look in the same moment."""
-    look = LOOK_SECONDS * random.uniform(0.6, 1)  # noqa: S311 - not a secret
-    return look if seconds is None else max(LEAST_SECONDS, min(look, seconds))
+async def _fire_due(crons: Crons, events: EventLog) -> float:
+    """One look; seconds until the next. Where nothing is due it costs one statement."""
+    seconds = await crons.seconds_to_next()
+    if seconds is None or seconds > 0:
+        # Spread out, so that twenty workers do not look in the same moment.
+        look = LOOK_SECONDS * random.uniform(0.6, 1)  # noqa: S311 - not a secret
+        return look if seconds is None else min(look, seconds)
+    fired = False
+    while (firing := await crons.fire_next()) is not None:
+        await _tell(firing, events)
+        fired = True
+    return 0 if fired else BUSY_SECONDS
 
 
 async def _tell(firing: Firing, events: EventLog) -> None:
