@@ -155,9 +155,9 @@ def page(found: Iterable[Mark]) -> str:
     lines = [
         "<!-- Written by docs/generate.py (`make docs`) from the marks in tests/api. -->\n",
         "# What of the LangGraph API works here\n",
-        "Each row is proved by a test that starts a server with a worker and looks at an effect, not only at a status code; the last",
-        "column names it. *Refused* means: the server knows it and answers 422 or 501, or stops at the start, with a reason. What a",
-        "client asks for is never ignored silently. Endpoints are those of langgraph-api 0.16.7 and langgraph-sdk 0.4.14.\n",
+        "Each row is proved by a test on a running server and worker that looks at an effect, not only at a status code; the last column",
+        "names it (`tests/api`). *Refused* means: the server knows it and answers with 4xx or 501 and the reason, or, where langgraph.json",
+        "asks for it, does not start. Endpoints are those of langgraph-api 0.16.7 and langgraph-sdk 0.4.14.\n",
     ]
     for area in sorted(by_area, key=lambda area: (order.get(area, len(order)), area)):
         lines += [f"## {area}\n", "| what | here | shown by the test | test |", "| --- | --- | --- | --- |"]

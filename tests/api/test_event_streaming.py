@@ -57,7 +57,11 @@ def said(text: str) -> Json:
     return {"messages": [{"role": "user", "content": text}]}
 
 
-@pytest.mark.compat("Event streaming", "run.start", "makes the thread with the client's id and starts a run that streams everything")
+@pytest.mark.compat(
+    "Event streaming",
+    "POST /threads/{thread_id}/commands: run.start",
+    "makes the thread with the client's id and starts a run that streams everything",
+)
 async def test_a_run_is_started_on_a_thread_the_client_named(http: httpx.AsyncClient) -> None:
     thread_id = new_thread_id()
     answer = await started(http, thread_id, "echo", {"text": "a"}, metadata={"tab": 1}, config={"configurable": {"tone": "loud"}})
@@ -67,7 +71,7 @@ async def test_a_run_is_started_on_a_thread_the_client_named(http: httpx.AsyncCl
     assert data_of(found, "values")[-1]["log"] == ["first:a:loud", "second:a"]
 
 
-@pytest.mark.compat("Event streaming", "channel values", "the state after each step")
+@pytest.mark.compat("Event streaming", "POST /threads/{thread_id}/stream/events: channel values", "the state after each step")
 @pytest.mark.compat("Event streaming", "channel updates", "what each node returned")
 @pytest.mark.compat("Event streaming", "channel lifecycle", "the run and its subgraphs begin and end, with their names")
 @pytest.mark.compat("Event streaming", "channel tasks", "every task begins and ends, of subgraphs too")

@@ -71,3 +71,12 @@ def test_what_is_no_literal_is_named(tmp_path: Path) -> None:
 def test_every_row_is_proved_by_a_test_that_runs() -> None:
     assert MARKS
     assert [mark.test for mark in MARKS if mark.not_run] == []
+
+
+def test_every_endpoint_of_the_published_api_has_a_row() -> None:
+    assert COMPATIBILITY["missing_endpoints"](MARKS) == []
+
+
+def test_no_row_is_both_supported_and_refused_for_the_same_reason() -> None:
+    told = {(mark.area, mark.row, mark.shows): mark.refused for mark in MARKS}
+    assert [mark for mark in MARKS if told[mark.area, mark.row, mark.shows] != mark.refused] == []
