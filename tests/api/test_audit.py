@@ -65,12 +65,35 @@ async def test_what_changes_something_is_written_down_with_ids_and_outcome(url: 
         first, second, stateless, _, last = entries
         assert (first["owner"], first["request_id"], first["address"]) == ("ada", "asked-1", "127.0.0.1")
         assert first["credential"].startswith("key:")
+        assert first["objects"] == {"thread_id": thread}
         assert second["objects"] == {"thread_id": thread, "run_id": run["run_id"]}
         assert set(stateless["objects"]) == {"thread_id", "run_id"}
         assert last["objects"] == {"thread_id": thread}
         assert "s3cret" not in str(entries) and ada.headers["x-api-key"] not in str(entries)
         assert [entry["action"] for entry in await noted(boss, 2, action="threads.delete")] == ["threads.delete"] * 2
         assert await noted(boss, 0, owner="bob") == []
+
+
+async def test_objects_that_no_path_names_are_written_down_too(url: str, api_database_url: str) -> None:
+    async with somebody(url, api_database_url, "boss", organisation=f"org-{uuid4()}", scopes=("admin",)) as boss:
+        made = (await boss.post("/assistants", json={"graph_id": "echo"})).json()["assistant_id"]
+        thread = (await boss.post("/threads", json={})).json()["thread_id"]
+        copy = (await boss.post(f"/threads/{thread}/copy")).json()["thread_id"]
+        cron = (await boss.post("/runs/crons", json={"assistant_id": "echo", "schedule": "0 0 1 1 *"})).json()["cron_id"]
+        await boss.put("/store/items", json={"namespace": ["a", "b"], "key": "k", "value": {"secret": 1}})
+        batch = (await boss.post("/runs/batch", json=[{"assistant_id": "echo"}] * 2)).json()
+        await boss.post("/threads/prune", json={"thread_ids": [thread, copy], "strategy": "delete"})
+        entries = await noted(boss, 7)
+    assert [(entry["action"], entry["objects"]) for entry in entries] == [
+        ("assistants.create", {"assistant_id": made}),
+        ("threads.create", {"thread_id": thread}),
+        ("threads.create", {"thread_id": thread, "copy_id": copy}),
+        ("crons.create", {"cron_id": cron}),
+        ("store.put", {"namespace": "a.b", "key": "k"}),
+        ("threads.create_run", {"run_ids": " ".join(run["run_id"] for run in batch)}),
+        ("threads.delete", {"thread_ids": f"{thread} {copy}"}),
+    ]
+    assert "secret" not in str(entries)
 
 
 async def test_refusals_are_written_down_also_of_reading(url: str, api_database_url: str) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections import deque
 from collections.abc import MutableMapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, cast
@@ -43,8 +43,12 @@ STRANGERS_AT_ONCE = 200.0
 #: Also noted where nothing would have been changed.
 REFUSALS = frozenset({401, 403, 429})
 
-_RUN_PATH = re.compile(r"/threads/([0-9a-f-]{36})/runs/([0-9a-f-]{36})")
+#: Characters of a name or an id, and of what a request was about: some hundred ids in one text.
 _LONGEST = 200
+_LONGEST_LIST = 4000
+
+#: What a request turned out to be about, beside the ids in its path.
+_about: ContextVar[dict[str, str]] = ContextVar("freehold_audit_about")
 
 
 class AuditWriter:
@@ -141,20 +145,26 @@ class Audit:
             return
         scope.setdefault("state", {})  # what is further in may get a copy of the scope, but with the same state
         answered = False
+        _about.set({})
 
         async def sending(message: MutableMapping[str, Any]) -> None:
             nonlocal answered
             if not answered and (status := _status(message)):
                 answered = True
-                _note(scope, status, message)
+                _note(scope, status)
             await send(message)
 
         try:
             await self._app(scope, receive, sending)
         except Exception:
             if not answered:  # the answer to it is made further out
-                _note(scope, 500, {})
+                _note(scope, 500)
             raise
+
+
+def about(**objects: object) -> None:
+    """Which objects the present request makes or changes, where its path does not name them: `about(thread_id=..., run_id=...)`."""
+    _about.get({}).update({name: str(value) for name, value in objects.items()})
 
 
 def note(scope: Scope, caller: Caller | None, action: tuple[str, str] | None, objects: dict[str, str], status: int) -> None:
@@ -177,7 +187,7 @@ def note(scope: Scope, caller: Caller | None, action: tuple[str, str] | None, ob
             owner=_plain(caller.owner) if caller else "",
             credential=_plain(caller.credential) if caller else "",
             action=".".join(action) if action else _route(scope),
-            objects={name: _plain(value) for name, value in objects.items()},
+            objects={name: _plain(value, _LONGEST_LIST) for name, value in objects.items()},
             status=status,
             request_id=str(scope.get("request_id", "")),
             address=str(client[0]) if client else "",
@@ -195,10 +205,10 @@ def outcome(connection: HTTPConnection, status: int, objects: dict[str, str]) ->
         state["objects"], state["outcome"] = objects, status
 
 
-def _note(scope: Scope, status: int, message: MutableMapping[str, Any]) -> None:
+def _note(scope: Scope, status: int) -> None:
     state = scope["state"]
-    objects = {str(name): str(value) for name, value in (state.get("objects") or {}).items()}
-    note(scope, state.get("caller"), state.get("action"), {**objects, **_made(message)}, state.get("outcome", status))
+    objects = {str(name): str(value)[:_LONGEST] for name, value in (state.get("objects") or {}).items()}
+    note(scope, state.get("caller"), state.get("action"), {**objects, **_about.get({})}, state.get("outcome", status))
 
 
 def _status(message: MutableMapping[str, Any]) -> int:
@@ -208,19 +218,11 @@ def _status(message: MutableMapping[str, Any]) -> int:
     return {"websocket.accept": 101, "websocket.close": 403}.get(message["type"], 0)
 
 
-def _made(message: MutableMapping[str, Any]) -> dict[str, str]:
-    """The thread and the run that were made, which the answer names in its `Content-Location`."""
-    for name, value in message.get("headers", ()):
-        if name.lower() == b"content-location" and (found := _RUN_PATH.search(value.decode("latin-1"))):
-            return {"thread_id": found[1], "run_id": found[2]}
-    return {}
-
-
 def _route(scope: Scope) -> str:
     path = getattr(scope.get("route"), "path_format", None) or scope["path"]
     return _plain(f"{scope.get('method', 'WEBSOCKET')} {path}")
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, longest: int = _LONGEST) -> str:
     """Short, and without what no column takes or would do something to the terminal of whoever reads it."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST])
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])

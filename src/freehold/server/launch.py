@@ -14,6 +14,7 @@ from freehold.core.caller import Caller
 from freehold.core.errors import NotFound
 from freehold.core.ids import assistant_id
 from freehold.core.run import MultitaskStrategy, Run, RunRequest
+from freehold.server import audit
 from freehold.server.parts import ServerParts
 from freehold.server.request_headers import with_headers
 from freehold.server.wire.runs import RunOnThread, RunWithoutThread
@@ -102,6 +103,7 @@ async def launch_batch(parts: ServerParts, caller: Caller, bodies: Sequence[RunW
             target = replace(chosen[body.assistant_id], temporary=body.on_completion == "delete")
             offers.append(Offer(target, await _complete(parts, caller, target, body.request()), body.after_seconds))
         runs = await parts.runs.accept_all(caller, offers)
+    audit.about(run_ids=" ".join(str(run.run_id) for run in runs))
     await parts.events.wake_workers()
     return runs
 
@@ -121,6 +123,7 @@ async def launch(
         accepted = await parts.runs.accept(caller, target, request, strategy=strategy, after_seconds=after_seconds)
         span.set_attributes({**conventions.run_ids(accepted.run), "gen_ai.agent.name": target.graph_id})
     structlog.contextvars.bind_contextvars(run_id=str(accepted.run.run_id), thread_id=str(accepted.run.thread_id))
+    audit.about(thread_id=accepted.run.thread_id, run_id=accepted.run.run_id)
     for stopped in accepted.stopped:
         await parts.events.announce_cancel(stopped)
     await parts.events.wake_workers(accepted.run.thread_id)

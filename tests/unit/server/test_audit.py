@@ -119,7 +119,13 @@ class Added(list[AuditEntry]):
 
 
 async def asked(
-    messages: Sequence[Message], *, kind: str = "http", state: dict[str, Any] | None = None, error: Exception | None = None, **more: Any
+    messages: Sequence[Message],
+    *,
+    kind: str = "http",
+    state: dict[str, Any] | None = None,
+    error: Exception | None = None,
+    about: dict[str, str] | None = None,
+    **more: Any,
 ) -> list[AuditEntry]:
     """What is noted of a request that sets `state` and is answered with `messages`."""
     added = Added()
@@ -128,6 +134,7 @@ async def asked(
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope["request_id"] = "r-1"
         scope["state"].update(state or {})
+        audit.about(**(about or {}))
         for message in messages:
             await send(message)
         if error:
@@ -152,8 +159,8 @@ async def asked(
     return added
 
 
-def answer(status: int, *headers: tuple[bytes, bytes]) -> Message:
-    return {"type": "http.response.start", "status": status, "headers": list(headers)}
+def answer(status: int) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": []}
 
 
 async def test_a_change_is_noted_as_its_answer_begins() -> None:
@@ -184,11 +191,14 @@ async def test_a_request_that_fails_inside_is_noted_with_500() -> None:
     assert noted.status == 200
 
 
-async def test_thread_and_run_that_were_made_are_taken_from_the_answer() -> None:
+async def test_what_a_route_says_it_was_about_is_noted_and_stays_with_its_request() -> None:
     thread, run = "0199a2d1-0000-7000-8000-000000000001", "0199a2d1-0000-7000-8000-000000000002"
-    header = (b"content-location", f"/threads/{thread}/runs/{run}".encode())
-    (noted,) = await asked([answer(200, header)], state={"caller": ADA, "action": ("threads", "create_run")})
+    made = {"thread_id": thread, "run_id": run}
+    (noted,) = await asked([answer(200)], state={"caller": ADA, "action": ("threads", "create_run")}, about=made)
     assert noted.objects == {"thread_id": thread, "run_id": run}
+    (noted,) = await asked([answer(200)], state={"caller": ADA, "action": ("threads", "create_run")})
+    assert noted.objects == {}
+    audit.about(thread_id="outside of any request")
 
 
 async def test_a_websocket_is_noted_with_how_it_began() -> None:

@@ -15,6 +15,7 @@ from freehold.core.caller import Caller
 from freehold.core.errors import InvalidRequest
 from freehold.graphs import schemas
 from freehold.graphs.loader import AnyGraph
+from freehold.server import audit
 from freehold.server.auth import AssistantReader, AssistantSearcher, permit
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import check_graph, named_assistant
@@ -33,7 +34,9 @@ async def create(body: wire.AssistantCreate, caller: Annotated[Caller, permit("a
     """A new assistant: a graph with settings."""
     new = body.new()
     check_graph(parts, new.graph_id)
-    return reply(wire.shown(await parts.assistants.create(caller, new, if_exists=body.if_exists)))
+    made = await parts.assistants.create(caller, new, if_exists=body.if_exists)
+    audit.about(assistant_id=made.assistant_id)
+    return reply(wire.shown(made))
 
 
 @router.post("/search", response_model=list[wire.AssistantShown])

@@ -16,6 +16,7 @@ from freehold.core.caller import Caller
 from freehold.core.errors import Conflict, InvalidRequest
 from freehold.core.ids import assistant_id
 from freehold.core.run import Run
+from freehold.server import audit
 from freehold.server.auth import permit
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import check_graph, completed
@@ -47,6 +48,7 @@ async def respond(body: InboxRespond, caller: Annotated[Caller, permit("threads"
         for thread_id, given in answers.items():
             _check(held.asking[thread_id], given, body.responses)
         accepted = [await _answer(parts, caller, held, held.asking[thread_id], given) for thread_id, given in answers.items()]
+    audit.about(run_ids=" ".join(str(run.run_id) for run in accepted))
     await parts.events.wake_workers()
     return reply({"runs": [runs.shown(run) for run in accepted]})
 

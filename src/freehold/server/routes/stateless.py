@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from freehold.core.run import CancelAction
+from freehold.server import audit
 from freehold.server.auth import RunStarter, ThreadChanger
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import launch_batch, launch_without_thread
@@ -36,6 +37,8 @@ async def create_batch(body: Batch, caller: RunStarter, parts: Parts) -> Respons
 @router.post("/cancel", status_code=204, response_model=None)
 async def cancel_many(body: RunsCancelled, caller: ThreadChanger, parts: Parts, action: CancelAction = "interrupt") -> Response:
     """Stop runs of a thread by their ids, or all of the caller's in a status; 404 where there are none."""
+    if body.run_ids:
+        audit.about(thread_id=body.thread_id, run_ids=" ".join(str(run_id) for run_id in body.run_ids))
     await stop_runs(parts, caller, body, action)
     return nothing()
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from freehold.core.caller import Caller
 from freehold.core.errors import InvalidRequest
+from freehold.server import audit
 from freehold.server.auth import permit
 from freehold.server.json_body import JsonRoute
 from freehold.server.parts import Parts
@@ -36,6 +37,7 @@ _NAMESPACE: TypeAdapter[list[str]] = TypeAdapter(Namespace)
 @router.put("/items", status_code=204)
 async def put(body: ItemPut, caller: Annotated[Caller, permit("store", "put")], parts: Parts) -> Response:
     """Keep an item."""
+    audit.about(namespace=".".join(body.namespace), key=body.key)
     ttl = NOT_PROVIDED if body.ttl is None else body.ttl
     await parts.stores.of(caller).aput(tuple(body.namespace), body.key, body.value, body.index, ttl=ttl)
     return nothing()
@@ -60,6 +62,7 @@ async def get(
 @router.delete("/items", status_code=204)
 async def delete(body: ItemDelete, caller: Annotated[Caller, permit("store", "delete")], parts: Parts) -> Response:
     """Forget an item; one that is not there is forgotten already."""
+    audit.about(namespace=".".join(body.namespace), key=body.key)
     await parts.stores.of(caller).adelete(tuple(body.namespace), body.key)
     return nothing()
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import InvalidRequest
+from freehold.server import audit
 from freehold.server.auth import permit
 from freehold.server.graph_state import graph_id_of, opened, thread_config
 from freehold.server.json_body import JsonRoute
@@ -35,11 +36,13 @@ async def create(caller: Annotated[Caller, permit("threads", "create")], parts: 
     metadata = body.all_metadata()
     if not body.supersteps:
         thread = await parts.threads.create(caller, thread_id=body.thread_id, metadata=metadata, if_exists=body.if_exists, ttl=ttl)
+        audit.about(thread_id=thread.thread_id)
         return reply(shown(thread))
     making = parts.threads.making(caller, thread_id=body.thread_id, metadata=metadata, if_exists=body.if_exists, ttl=ttl)
     async with making as held:
         if held.is_new:
             await _apply(parts, caller, held, body.supersteps)
+    audit.about(thread_id=held.thread.thread_id)
     return reply(shown(await parts.threads.get(caller, held.thread.thread_id)))
 
 
@@ -61,6 +64,7 @@ async def count(caller: Annotated[Caller, permit("threads", "search")], parts: P
 @router.post("/prune", response_model=Pruned)
 async def prune(body: ThreadPrune, caller: Annotated[Caller, permit("threads", "delete")], parts: Parts) -> Response:
     """Remove threads, or their older checkpoints. What has a run, or is somebody else's, is passed over and not counted."""
+    audit.about(thread_ids=" ".join(str(thread_id) for thread_id in body.thread_ids))
     return reply({"pruned_count": await parts.threads.prune(caller, body.thread_ids, body.strategy)})
 
 
@@ -102,7 +106,9 @@ async def delete(thread_id: UUID, caller: Annotated[Caller, permit("threads", "d
 @router.post("/{thread_id}/copy", response_model=ThreadShown, dependencies=[permit("threads", "create")])
 async def copy(thread_id: UUID, caller: Annotated[Caller, permit("threads", "read")], parts: Parts) -> Response:
     """A new thread with the state, all checkpoints and the metadata of this one; from here on each goes its own way."""
-    return reply(shown(await parts.threads.copy(caller, thread_id)))
+    made = await parts.threads.copy(caller, thread_id)
+    audit.about(copy_id=made.thread_id)
+    return reply(shown(made))
 
 
 @router.get("/{thread_id}/storage", response_model=StorageShown)
