@@ -354,6 +354,23 @@ async def test_an_agent_that_is_not_there_or_cannot_talk_is_refused(served: Serv
         assert (await served.ada.get(f"/a2a/{agent}/.well-known/agent-card.json")).status_code == status
 
 
+@pytest.mark.compat("A2A", "push notifications", "refused by name: -32003", refused=True)
+@pytest.mark.compat("A2A", "file parts", "refused by name: -32005", refused=True)
+async def test_what_is_not_supported_is_refused_by_name(served: Served) -> None:
+    configuration = {"pushNotificationConfig": {"url": "http://127.0.0.1:1"}}
+    assert await served.error("speaker", "message/send", {**message("x"), "configuration": configuration}) == -32003
+    assert await served.error("speaker", "CreateTaskPushNotificationConfig", {}) == -32003
+    files = {"role": "user", "messageId": "1", "parts": [{"kind": "file", "file": {"uri": "http://127.0.0.1:1"}}]}
+    assert await served.error("speaker", "message/send", {"message": files}) == -32005
+    assert await served.error("speaker", "SendMessage", {"message": {**files, "parts": [{"url": "http://127.0.0.1:1"}]}}) == -32005
+    assert (await served.result("speaker", "ListTasks", {}))["tasks"] == []
+
+
+async def test_an_agent_that_is_not_there_is_that_whatever_it_is_told(served: Served) -> None:
+    for body in (b"", b"{", b"{}", b'{"jsonrpc": "2.0", "id": 1, "method": "nothing"}'):
+        assert (await served.ada.post(f"/a2a/{uuid4()}", content=body)).status_code == 404
+
+
 async def test_a_version_that_is_not_spoken_is_refused(http: httpx.AsyncClient) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "x"}}
     assert (await http.post("/a2a/talker", json=body, headers={"A2A-Version": "2.0"})).json()["error"]["code"] == -32009

@@ -158,6 +158,17 @@ async def test_what_is_no_call_is_told_as_json_rpc_has_it(http: httpx.AsyncClien
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
+@pytest.mark.compat("MCP", "resources, prompts, logging, batches", "not offered, and refused by name", refused=True)
+async def test_what_is_not_offered_is_refused_by_name(http: httpx.AsyncClient) -> None:
+    initialized = (await http.post("/mcp", json=INITIALIZE)).json()["result"]
+    assert set(initialized["capabilities"]) == {"tools"}
+    for method in ("resources/list", "prompts/list", "logging/setLevel", "completion/complete"):
+        response = await http.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": method})
+        assert response.json()["error"]["code"] == -32601
+    batch = await http.post("/mcp", json=[INITIALIZE, INITIALIZE])
+    assert (batch.status_code, batch.json()["error"]["code"]) == (400, -32600)
+
+
 async def test_a_version_that_is_not_spoken_is_refused(http: httpx.AsyncClient) -> None:
     ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
     response = await http.post("/mcp", json=ping, headers={"mcp-protocol-version": "1999-01-01"})

@@ -177,6 +177,13 @@ async def test_what_cannot_be_asked_is_refused(http: httpx.AsyncClient, method: 
     assert response.json()["detail"]
 
 
+@pytest.mark.compat("Store", "search: other operators", "an operator that is not known is refused by name", refused=True)
+async def test_an_operator_that_is_not_known_is_refused_by_name(http: httpx.AsyncClient) -> None:
+    for operator in ("$regex", "$in", "$contains", "$or"):
+        response = await http.post("/store/items/search", json={"namespace_prefix": [], "filter": {"a": {operator: 1}}})
+        assert response.status_code == 422 and operator in response.json()["detail"]
+
+
 @pytest.mark.parametrize("text", ["'; DROP TABLE store_items; --", "a' OR '1'='1", "%", "_", "\\", '"', "{a,b}", "$$", "%s %(x)s", "{0}"])
 async def test_no_text_of_a_client_becomes_a_statement(plain: LangGraphClient, text: str) -> None:
     await plain.store.put_item(["inject", "bystander"], "other", {"a": 1})

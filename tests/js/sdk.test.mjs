@@ -161,3 +161,17 @@ test("a cron is made, found, changed and deleted", async () => {
   await client.crons.delete(cron.cron_id);
   assert.deepEqual(await found(), []);
 });
+
+test("items of the store are kept, found, listed and deleted", async () => {
+  const root = `js-${Date.now()}-${Math.random()}`.replaceAll(".", "-");
+  await client.store.putItem([root, "a"], "key", { kind: "note", score: 3 }, { ttl: 60 });
+  await client.store.putItem([root, "b"], "key", { kind: "task", score: 5 }, { index: false });
+  const item = await client.store.getItem([root, "a"], "key", { refreshTtl: true });
+  assert.deepEqual([item.namespace, item.value], [[root, "a"], { kind: "note", score: 3 }]);
+  const found = await client.store.searchItems([root], { filter: { score: { $gt: 3 } }, limit: 5, refreshTtl: false });
+  assert.deepEqual(found.items.map((one) => one.value.kind), ["task"]);
+  const listed = await client.store.listNamespaces({ prefix: [root], maxDepth: 2 });
+  assert.deepEqual(listed.namespaces, [[root, "a"], [root, "b"]]);
+  await client.store.deleteItem([root, "a"], "key");
+  assert.equal((await client.store.searchItems([root])).items.length, 1);
+});

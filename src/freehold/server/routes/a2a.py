@@ -103,7 +103,15 @@ async def a2a(assistant_id: str, request: Request, caller: Authenticated, parts:
         await agents.check(target.graph_id)
         return await found.run(Exchange(request, parts, caller, target, replace(call, metadata=offered["metadata"]), dialect))
     except RpcError as error:
+        await _find(request, caller, parts, assistant_id)  # an agent that is not there is that, whatever it was told
         return reply(failed(call.id, error))
+
+
+async def _find(request: Request, caller: Caller, parts: ServerParts, assistant_id: str) -> None:
+    """Raises NotFound where the caller has no such assistant."""
+    authentication = cast(Authentication, request.app.state.authentication)
+    reader = await authentication.allow(request, caller, "assistants", "read", {"assistant_id": assistant_id, "metadata": {}})
+    await choose_assistant(parts, reader, assistant_id)
 
 
 def _unknown(method: str) -> tuple[int, str]:
