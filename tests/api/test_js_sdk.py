@@ -52,8 +52,22 @@ async def node_modules() -> None:
 @pytest.mark.parametrize("client", ["langgraph-sdk-0.1", "langgraph-sdk-1.0", "langgraph-sdk-1.6", "langgraph-sdk-1", "langgraph-sdk-2"])
 @pytest.mark.usefixtures("node_modules")
 async def test_the_javascript_client_works_unchanged(server_url: str, client: str) -> None:
-    scenarios = len(re.findall(r"^test\(", (FOLDER / "sdk.test.mjs").read_text(), flags=re.MULTILINE))
-    environ = {**os.environ, "SERVER_URL": server_url, "SDK": client}
-    code, output = await _node("--test", "--test-reporter=spec", "sdk.test.mjs", environ=environ)
+    await _play("sdk.test.mjs", SERVER_URL=server_url, SDK=client)
+
+
+@pytest.mark.compat(
+    "Event streaming", "client.threads.stream() (JavaScript 1.12)", "messages, interrupts, connections that break in the middle, two tabs"
+)
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+@pytest.mark.usefixtures("node_modules")
+async def test_the_javascript_client_streams_events(server_url: str, transport: str) -> None:
+    """Version 2.0.0 has no `threads.stream()`."""
+    await _play("streams.test.mjs", SERVER_URL=server_url, SDK="langgraph-sdk-1", TRANSPORT=transport)
+
+
+async def _play(name: str, **environ: str) -> None:
+    """Every scenario of a file passes."""
+    scenarios = len(re.findall(r"^test\(", (FOLDER / name).read_text(), flags=re.MULTILINE))
+    code, output = await _node("--test", "--test-reporter=spec", name, environ={**os.environ, **environ})
     assert code == 0, output
     assert scenarios and f"pass {scenarios}\n" in output, output

@@ -107,13 +107,13 @@ def _below(namespace: tuple[str, ...], prefix: list[str]) -> bool:
 
 
 def thread_stream_modes(given: Sequence[str]) -> frozenset[ThreadStreamMode]:
-    """`["lifecycle", "state_update"]`, or `["lifecycle,state_update"]`; without any, the events of the runs.
+    """`["lifecycle", "state_update"]`, or `['["lifecycle"]']` as the JavaScript SDK writes it; without any, the events of the runs.
 
     Raises:
         InvalidRequest: there is no such mode.
     """
     known: frozenset[Any] = frozenset(get_args(ThreadStreamMode))
-    chosen: set[Any] = {mode for part in given for mode in part.split(",") if mode}
+    chosen: set[Any] = {mode for part in given for mode in part.strip("[]").replace('"', "").split(",") if mode}
     for mode in chosen - known:
         raise InvalidRequest(f'stream_modes: there is no mode "{mode[:40]}"', hint=f"supported: {', '.join(sorted(known))}")
     return frozenset(chosen) or frozenset({"run_modes"})
