@@ -41,7 +41,7 @@ from freehold.storage.assistants import Assistants
 from freehold.storage.checkpointer import PostgresSaver, create_checkpointer
 from freehold.storage.pool import SCHEMA, Pool, create_pool
 from freehold.storage.runs import Claimant, Runs, Target
-from freehold.storage.thread_search import ThreadFilter
+from freehold.storage.thread_search import ThreadFilter, ThreadSearch
 from freehold.storage.threads import Threads
 
 T = TypeVar("T")
@@ -231,7 +231,7 @@ class RunRules(RuleBasedStateMachine):
         for ask in asked:
             assert self.answer(ask()) == NotFound
         assert self.site.do(self.site.runs.list(caller, thread_id)) == []
-        assert self.site.do(self.site.threads.search(caller, ThreadFilter(ids=[thread_id]))) == ([], 0)
+        assert self.site.do(ThreadSearch(self.site.pool).page(caller, ThreadFilter(ids=[thread_id]))).threads == []
 
     # -- workers -------------------------------------------------------------------------------------------------
 

@@ -499,3 +499,22 @@ async def test_a_run_that_was_given_back_is_asked_to_stop_by_the_next_worker(run
     again = await runs.claim("w", 10)
     assert again is not None
     assert again.cancel == "interrupt"
+
+
+async def test_a_run_that_was_rolled_back_leaves_the_settings_its_thread_had(runs: Runs, pool: Pool, thread: UUID) -> None:
+    async def asked(tone: str) -> Run:
+        request = RunRequest(config={"configurable": {"tone": tone, "thread_id": "x"}})
+        return (await runs.accept(ANNA, Target(ASSISTANT, "agent", thread), request)).run
+
+    async def config() -> dict[str, Any]:
+        return (await Threads(pool).get(ANNA, thread)).config
+
+    assert await config() == {}
+    only = await asked("loud")
+    assert await config() == {"configurable": {"tone": "loud"}}
+    await runs.cancel(ANNA, thread, only.run_id, "rollback")
+    assert await config() == {}
+    await asked("calm")
+    last = await asked("loud")
+    await runs.cancel_many(ANNA, ("pending",), "rollback", of=(thread, [last.run_id]))
+    assert await config() == {"configurable": {"tone": "calm"}}

@@ -211,15 +211,17 @@ UPDATE freehold.threads
 
 -- rewind_graph: once a run is gone, its thread belongs to the graph of the newest run it still has
 UPDATE freehold.threads
-   SET metadata = metadata || jsonb_build_object('graph_id', newest.graph_id, 'assistant_id', newest.assistant_id::text)
-  FROM (SELECT COALESCE(runs.request->>'graph_id', assistants.graph_id) AS graph_id, runs.assistant_id
+   SET metadata = metadata || jsonb_build_object('graph_id', newest.graph_id, 'assistant_id', newest.assistant_id::text),
+       config = jsonb_build_object('configurable', newest.configurable - '{thread_id,checkpoint_id,checkpoint_ns,checkpoint_map}'::text[])
+  FROM (SELECT COALESCE(runs.request->>'graph_id', assistants.graph_id) AS graph_id, runs.assistant_id,
+               COALESCE(runs.request->'config'->'configurable', '{}') AS configurable
           FROM freehold.runs LEFT JOIN freehold.assistants USING (assistant_id)  -- it may be deleted since
          WHERE runs.thread_id = %(thread_id)s ORDER BY runs.queue_position DESC LIMIT 1) newest
  WHERE threads.thread_id = %(thread_id)s
 
 -- unset_graph: a thread without any run and state belongs to the graph it was made for, if to any
 UPDATE freehold.threads
-   SET metadata = metadata - '{graph_id,assistant_id}'::text[] || graph_before_runs, graph_before_runs = NULL
+   SET metadata = metadata - '{graph_id,assistant_id}'::text[] || graph_before_runs, graph_before_runs = NULL, config = '{}'
  WHERE thread_id = %(thread_id)s AND graph_before_runs IS NOT NULL
    AND NOT EXISTS (SELECT FROM freehold.runs WHERE runs.thread_id = %(thread_id)s)
    AND NOT EXISTS (SELECT FROM freehold.thread_checkpoints c WHERE c.thread_id = %(thread_id)s::text)
