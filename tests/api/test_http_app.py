@@ -21,6 +21,8 @@ from freehold.storage.pool import create_pool
 
 FOLDER = Path(__file__).parent / "http_project"
 
+GRAPHS = {"look": f"{FOLDER}/graphs.py:graph", "waits": f"{FOLDER}/graphs.py:waits"}
+
 Serve = Callable[..., Any]
 
 
@@ -32,7 +34,7 @@ def serve(own_database_url: str, valkey: ValkeyServer, tmp_path_factory: pytest.
     def start(http: dict[str, Any], **sections: Any) -> Iterator[str]:
         config = tmp_path_factory.mktemp("project") / "langgraph.json"
         app = {"app": f"{FOLDER}/{http['app']}"} if "app" in http else {}
-        config.write_text(json.dumps({"graphs": {"look": f"{FOLDER}/graphs.py:graph"}, "http": {**http, **app}}))
+        config.write_text(json.dumps({"graphs": GRAPHS, "http": {**http, **app}}))
         with serving(own_database_url, valkey.url, agents={"config": config, "shipped": False}, **sections) as url:
             yield url
 
@@ -85,9 +87,32 @@ async def test_middleware_of_the_project_is_around_everything(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=30) as client:
         streamed = await client.post("/runs/stream", json={"assistant_id": "look", "input": {}})
         wrong = await client.post("/threads/search", json={"limit": "x"})
-    assert streamed.headers["x-stamp"] == "/runs/stream"
+    assert (streamed.headers["x-stamp"], streamed.headers["x-time"]) == ("/runs/stream", "now")
     assert "event: values" in streamed.text
     assert (wrong.status_code, wrong.headers["x-stamp"]) == (422, "/threads/search")
+
+
+async def test_a_client_that_leaves_is_noticed_through_the_middleware_of_the_project(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        body = {"assistant_id": "waits", "input": {}, "on_disconnect": "cancel"}
+        async with client.stream("POST", f"/threads/{thread}/runs/stream", json=body) as streaming:
+            run = streaming.headers["content-location"]
+            async for line in streaming.aiter_lines():
+                if line.startswith("event: metadata"):
+                    break
+        async with asyncio.timeout(60):
+            while (await client.get(run)).json()["status"] != "interrupted":
+                await asyncio.sleep(0.05)
+
+
+def test_pages_mounted_at_the_root_take_what_is_not_ours(serve: Serve) -> None:
+    with serve({"app": "app.py:with_pages"}, worker=False) as url:
+        assert httpx.get(f"{url}/plain").json() == {"plain": True}
+        assert httpx.get(f"{url}/ok").json() == {"ok": True}
+        assert httpx.post(f"{url}/threads", json={}).json()["thread_id"]
+        assert httpx.get(f"{url}/").text == "page /"
+        assert httpx.get(f"{url}/assets/x.js").text == "page /assets/x.js"
 
 
 async def test_what_a_route_of_the_project_raises_goes_to_its_own_handler(url: str) -> None:
@@ -142,7 +167,7 @@ def test_the_lifespan_of_the_project_starts_and_ends_with_the_server(serve: Serv
 def test_a_starlette_application_serves_too(serve: Serve) -> None:
     with serve({"app": "app.py:starlette"}, worker=False) as url:
         assert httpx.get(f"{url}/plain").json() == {"plain": True}
-        assert httpx.get(f"{url}/info").json()["graphs"] == ["look"]
+        assert httpx.get(f"{url}/info").json()["graphs"] == ["look", "waits"]
         described = httpx.get(f"{url}/openapi.json").json()["paths"]["/plain"]
     assert described["get"]["summary"] == "A page without FastAPI."
 
@@ -266,7 +291,7 @@ async def ended(url: str, run: Any) -> Any:
 def configured(folder: Path, http: dict[str, Any]) -> Path:
     config = folder / "langgraph.json"
     webhooks = {"url": {"disable_loopback": False}}
-    config.write_text(json.dumps({"graphs": {"look": f"{FOLDER}/graphs.py:graph"}, "http": http, "webhooks": webhooks}))
+    config.write_text(json.dumps({"graphs": GRAPHS, "http": http, "webhooks": webhooks}))
     return config
 
 

@@ -16,7 +16,7 @@ from starlette.authentication import AuthCredentials
 from starlette.exceptions import HTTPException
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import HTTPConnection, Request
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.core.errors import Forbidden, Unauthenticated
@@ -63,11 +63,22 @@ class ProjectApp:
             await _authenticate(scope)
 
     def answers(self, scope: Scope) -> bool:
-        """Whether a route of its own takes this request: path and method, or the path alone where ours has none for both."""
-        best = max((route.matches(scope)[0] for route in self._routes), key=lambda match: match.value, default=Match.NONE)
-        if best is Match.PARTIAL:
-            return all(route.matches(scope)[0] is not Match.FULL for route in scope["ours"].router.routes)
-        return best is Match.FULL
+        """Whether a route of its own takes this request: path and method, or the path alone where ours has none for both.
+
+        What it mounts at the root, a page with its files, takes `/` and what ours has no route for.
+        """
+        best, at_root = Match.NONE, False
+        for route in self._routes:
+            match, _ = route.matches(scope)
+            if match.value > best.value:
+                best, at_root = match, isinstance(route, Mount) and not route.path
+            if best is Match.FULL:
+                break
+        if best is Match.NONE or (best is Match.FULL and not at_root):
+            return best is Match.FULL
+        if at_root and route_path(scope) == "/":
+            return True
+        return all(route.matches(scope)[0] is not Match.FULL for route in scope["ours"].router.routes)
 
     def openapi(self, ours: dict[str, Any]) -> dict[str, Any]:
         """Our document with its paths, which win, and its schemas, ours winning there."""

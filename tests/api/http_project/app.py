@@ -9,8 +9,9 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Form, Request, WebSocket
 from starlette.applications import Starlette
+from starlette.middleware.base import RequestResponseEndpoint
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 #: What happened, in order; read by /events.
@@ -44,6 +45,16 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 app = FastAPI(lifespan=lifespan, title="Custom")
 app.add_middleware(Stamp)
+
+
+@app.middleware("http")
+async def time(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """As FastAPI's documentation has it: everything passes through a task of its own."""
+    response = await call_next(request)
+    response.headers["x-time"] = "now"
+    return response
+
+
 more = APIRouter(prefix="/more")
 
 
@@ -121,5 +132,10 @@ async def plain(request: Request) -> Response:
     return JSONResponse({"plain": True})
 
 
+async def plain_page(scope: Scope, receive: Receive, send: Send) -> None:
+    await Response(f"page {scope['path']}")(scope, receive, send)
+
+
 starlette = Starlette(routes=[Route("/plain", plain)])
+with_pages = Starlette(routes=[Route("/plain", plain), Mount("/", app=plain_page)])
 not_an_app = object()
