@@ -7,10 +7,19 @@ from collections.abc import Awaitable, Callable, Iterator
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 from tests.api.people import somebody
 from tests.api.serving import serving
-from tests.support.servers import ValkeyServer
+from tests.support.servers import PostgresServer, ValkeyServer
+
+
+@pytest.fixture(scope="module")
+def api_database_url(postgres: PostgresServer) -> str:
+    """A database of its own: a worker of another server would execute these runs in its own way."""
+    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
+        admin.execute('CREATE DATABASE "quotas" TEMPLATE freehold_template OWNER freehold_owner')
+    return postgres.url("quotas", "freehold_app", "app-secret")
 
 
 @pytest.fixture(scope="module")
