@@ -36,12 +36,10 @@ from freehold.graphs.agents.model import ForgivingChatModel, create_chat_model
 from freehold.graphs.loader import AnyGraph
 from freehold.graphs.project import Project, project_of
 from freehold.graphs.registry import GraphRegistry, load_project
-from freehold.graphs.store_index import OwnEmbedder, store_semantic
+from freehold.graphs.store_index import own_embedder, store_semantic
 from freehold.graphs.webhooks import headers as webhook_headers
 from freehold.graphs.webhooks import url_policy
-from freehold.rag.embed import DIMENSIONS as EMBEDDING_DIMENSIONS
 from freehold.rag.embed import embedder_loader
-from freehold.rag.embeddings import OwnEmbeddings
 from freehold.rag.knowledge import Knowledge
 from freehold.storage.api_keys import ApiKeys
 from freehold.storage.assistants import Assistants
@@ -289,9 +287,7 @@ def _urls(settings: Settings) -> tuple[str, str]:
 
 async def _stores(settings: Settings, pool: Pool, project: Project | None) -> Stores:
     """The store as langgraph.json and freehold.toml want it."""
-    name = settings.knowledge.embedding_model
-    own = OwnEmbedder(name, EMBEDDING_DIMENSIONS, lambda: OwnEmbeddings(embedder_loader(name, cache())))
-    semantic = await asyncio.to_thread(store_semantic, project, own, wanted=settings.store.semantic)
+    semantic = await asyncio.to_thread(store_semantic, project, own_embedder(settings.knowledge), wanted=settings.store.semantic)
     asked = project.store.ttl if project and project.store else None
     ttl = TTLConfig(refresh_on_read=asked.refresh_on_read, default_ttl=asked.default_ttl) if asked else None
     return Stores(pool, ttl=ttl, semantic=semantic, sweep_minutes=asked.sweep_interval_minutes if asked else None)

@@ -12,7 +12,8 @@ import typer
 from freehold.cli import output
 from freehold.config import env
 from freehold.config.load import load
-from freehold.core.errors import GraphError
+from freehold.config.settings import Settings
+from freehold.core.errors import ConfigError, GraphError
 
 if TYPE_CHECKING:
     from freehold.graphs.registry import GraphRegistry
@@ -29,7 +30,7 @@ def check(
     env.set_process_defaults()
     loaded = load(config)
     chosen = project or loaded.settings.agents.config or (Path("langgraph.json") if Path("langgraph.json").is_file() else None)
-    registry = asyncio.run(_load(chosen))
+    registry = asyncio.run(_load(chosen, loaded.settings))
     report: dict[str, object] = {
         "configuration": str(loaded.file) if loaded.file else None,
         "project": str(chosen) if chosen else None,
@@ -42,19 +43,25 @@ def check(
         raise GraphError(f"{', '.join(registry.failures)} cannot be loaded")
 
 
-async def _load(project: Path | None) -> GraphRegistry:
+async def _load(project: Path | None, settings: Settings) -> GraphRegistry:
     """The graphs, and beside them what else of the project's code a server imports: it would not start without."""
     from freehold.graphs.registry import load_project
+    from freehold.graphs.store_index import own_embedder, store_semantic
     from freehold.server.project_app import load_app
     from freehold.server.project_auth import load_project_auth
 
     registry = await load_project(project, shipped=None)
     failures = dict(registry.failures)
-    for key, loading in (("http.app", asyncio.to_thread(load_app, registry.project)), ("auth.path", load_project_auth(registry.project))):
+    embedding = asyncio.to_thread(store_semantic, registry.project, own_embedder(settings.knowledge), wanted=settings.store.semantic)
+    for key, loading in (
+        ("http.app", asyncio.to_thread(load_app, registry.project)),
+        ("auth.path", load_project_auth(registry.project)),
+        ("store.index", embedding),
+    ):
         try:
             await loading
-        except GraphError as error:
-            failures[key] = error
+        except (GraphError, ConfigError) as error:
+            failures[key] = GraphError(error.message, hint=error.hint)
     return replace(registry, failures=failures)
 
 

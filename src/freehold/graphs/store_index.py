@@ -7,13 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from langchain.embeddings import init_embeddings
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import ensure_embeddings
 
+from freehold.config.paths import cache
+from freehold.config.settings import KnowledgeSection
 from freehold.core.errors import ConfigError, GraphError
 from freehold.graphs.loader import load_object
 from freehold.graphs.project import Project
+from freehold.rag.embed import DIMENSIONS, embedder_loader
+from freehold.rag.embeddings import OwnEmbeddings
 from freehold.storage.store import Semantic
 
 #: `openai:text-embedding-3-small`, as against `./embed.py:embed` and `package.module:embed`.
@@ -27,6 +30,12 @@ class OwnEmbedder:
     name: str
     dims: int
     make: Callable[[], Embeddings]
+
+
+def own_embedder(settings: KnowledgeSection) -> OwnEmbedder:
+    """The embedding model of `[knowledge]`, loaded once something is embedded."""
+    name = settings.embedding_model
+    return OwnEmbedder(name, DIMENSIONS, lambda: OwnEmbeddings(embedder_loader(name, cache())))
 
 
 def store_semantic(project: Project | None, own: OwnEmbedder, *, wanted: bool) -> Semantic | None:
@@ -64,6 +73,8 @@ def _embeddings(project: Project, embed: str) -> Embeddings:
 
 
 def _of_provider(embed: str) -> Embeddings:
+    from langchain.embeddings import init_embeddings  # here: most projects name no provider
+
     # The length of texts is limited before; OpenAI's client would fetch a tokenizer to do it again.
     more: dict[str, Any] = {"check_embedding_ctx_length": False} if embed.startswith(("openai:", "azure_openai:")) else {}
     try:

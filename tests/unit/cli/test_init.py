@@ -51,13 +51,17 @@ def test_check_loads_what_a_server_would_not_start_without(tmp_path: Path) -> No
     freehold(tmp_path, "init", "served")
     file = tmp_path / "served" / "langgraph.json"
     content = json.loads(file.read_text())
-    file.write_text(json.dumps({**content, "http": {"app": "./app.py:app"}, "auth": {"path": "./auth.py:auth"}, "chekpointer": {}}))
+    store = {"store": {"index": {"dims": 3, "embed": "./app.py:nothing"}}}
+    file.write_text(
+        json.dumps({**content, "http": {"app": "./app.py:app"}, "auth": {"path": "./auth.py:auth"}, "chekpointer": {}, **store})
+    )
     (tmp_path / "served" / "app.py").write_text("app = 1\n")
     (tmp_path / "served" / "auth.py").write_text("raise ValueError('not today')\n")
     checked = freehold(tmp_path / "served", "check", "--json")
     assert checked.returncode == 1
     report = json.loads(checked.stdout)
-    assert sorted(report["failures"]) == ["auth.path", "http.app"]
+    assert sorted(report["failures"]) == ["auth.path", "http.app", "store.index"]
     assert "expected a starlette.Starlette, got int" in report["failures"]["http.app"]["message"]
     assert "auth.py:1: ValueError: not today" in report["failures"]["auth.path"]["message"]
+    assert 'the module has no "nothing"' in report["failures"]["store.index"]["message"]
     assert report["findings"] == ['langgraph.json: unknown key "chekpointer" has no effect']
