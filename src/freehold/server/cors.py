@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from freehold.graphs.project_config import CorsConfig
 
 #: What pages read of our answers without being told.
-_EXPOSED = ("content-location", "location", "x-pagination-total", "x-pagination-next", "x-request-id")
+_EXPOSED = ("content-location", "location", "x-pagination-total", "x-pagination-next", "x-request-id", "retry-after")
 
 #: Headers that browsers let every page send.
 _SAFE = ("accept", "accept-language", "content-language", "content-type")
