@@ -177,7 +177,8 @@ UPDATE freehold.runs
 
 -- threads_to_stop: threads of the caller's runs in a status, behind a thread, in the order in which every transaction locks several
 SELECT DISTINCT thread_id FROM freehold.runs
- WHERE status = ANY(%(statuses)s) AND thread_id > %(behind)s AND @on_owned_thread(runs)
+ WHERE status = ANY(%(statuses)s) AND status IN ('pending', 'running')  -- the second for the index on active runs
+   AND thread_id > %(behind)s AND @on_owned_thread(runs)
  ORDER BY thread_id LIMIT %(limit)s
 
 -- lock_threads: hold threads of the caller for the rest of the transaction
@@ -199,7 +200,7 @@ RETURNING run_id, thread_id
 UPDATE freehold.runs
    SET cancel = CASE WHEN cancel = 'rollback' THEN cancel ELSE %(action)s END,
        available_at = LEAST(available_at, now()), updated_at = now()
- WHERE thread_id = ANY(%(thread_ids)s) AND status = ANY(%(statuses)s)
+ WHERE thread_id = ANY(%(thread_ids)s) AND status = ANY(%(statuses)s) AND status IN ('pending', 'running')
    AND (%(run_ids)s::uuid[] IS NULL OR run_id = ANY(%(run_ids)s::uuid[])) AND @on_owned_thread(runs)
 RETURNING run_id
 
