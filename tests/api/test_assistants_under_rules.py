@@ -64,3 +64,12 @@ async def test_each_run_of_a_batch_is_put_to_the_projects_handlers(people: Peopl
 async def test_what_a_handler_adds_to_configurable_goes_with_a_clients_context(people: People) -> None:
     values = await people["bob"].runs.wait(None, "whoami", input={"identity": ""}, context={"tone": "calm"})
     assert values["team"] == "blue"  # type: ignore[call-overload]
+
+
+async def test_who_may_delete_an_assistant_of_another_does_not_delete_their_threads(people: People) -> None:
+    ann, bob = people["ann"], people["bob"]
+    made = (await ann.assistants.create("whoami"))["assistant_id"]
+    theirs, own = [(await person.threads.create(metadata={"assistant_id": made}))["thread_id"] for person in (ann, bob)]
+    await bob.assistants.delete(made, delete_threads=True)  # as the rules of this project have it
+    assert (await ann.threads.get(theirs))["thread_id"] == theirs
+    assert await status(bob.threads.get(own)) == 404

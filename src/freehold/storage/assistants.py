@@ -4,7 +4,7 @@ versions."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal, LiteralString
 from uuid import UUID
@@ -175,7 +175,7 @@ class Assistants:
         """Remove an assistant and its versions; runs that were accepted keep what they were given.
 
         Args:
-            with_threads: also the threads that ran it last, with their runs and checkpoints.
+            with_threads: also the caller's own threads that ran it last, with their runs and checkpoints.
 
         Returns:
             How many threads went.
@@ -189,8 +189,10 @@ class Assistants:
             await self._hold(conn, caller, wanted)
             found: list[UUID] = []
             if with_threads:
-                found = [row["thread_id"] for row in await (await conn.execute(SQL["threads"], arguments)).fetchall()]
-                await conn.execute(SQL["delete_threads"], {**arguments, "thread_ids": found})
+                # Rules that let somebody delete assistants of others say nothing of the threads of others.
+                own = {**arguments, **replace(caller, shared=False, must="{}").arguments()}
+                found = [row["thread_id"] for row in await (await conn.execute(SQL["threads"], own)).fetchall()]
+                await conn.execute(SQL["delete_threads"], {**own, "thread_ids": found})
             await conn.execute(SQL["delete"], arguments)
             await act_as_process(conn)
             await delete_threads_within(conn, [str(thread_id) for thread_id in found])

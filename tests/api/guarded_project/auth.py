@@ -67,3 +67,8 @@ async def with_its_readers(ctx: Auth.types.AuthContext, value: dict[str, Any]) -
 @auth.on.assistants.read
 async def those_they_may_read(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> dict[str, Any]:
     return {"readers": {"$contains": [ctx.user.identity]}}
+
+
+@auth.on.assistants.delete
+async def whoever_is_of_the_organisation(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> None:
+    """No filter: all of them."""
