@@ -132,6 +132,19 @@ async def test_who_is_not_recognised_is_written_down_for_the_operator_alone(url:
         assert (await boss.get("/audit")).json() == []
 
 
+async def test_a_websocket_that_is_refused_is_written_down(url: str, api_database_url: str) -> None:
+    organisation, thread = f"org-{uuid4()}", str(uuid4())
+    async with (
+        somebody(url, api_database_url, "eve", organisation=organisation, scopes=("store:get",)) as eve,
+        somebody(url, api_database_url, "boss", organisation=organisation, scopes=("admin",)) as boss,
+    ):
+        headers = {"x-api-key": eve.headers["x-api-key"]}
+        async with connect(f"{url.replace('http', 'ws')}/threads/{thread}/stream/events", additional_headers=headers) as socket:
+            await socket.wait_closed()
+        (entry,) = await noted(boss, 1)
+    assert (entry["owner"], entry["action"], entry["status"], entry["objects"]) == ("eve", "threads.read", 403, {"thread_id": thread})
+
+
 async def test_nobody_reads_what_another_organisation_did(url: str, api_database_url: str) -> None:
     one, two = f"org-{uuid4()}", f"org-{uuid4()}"
     async with (

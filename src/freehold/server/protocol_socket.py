@@ -24,6 +24,7 @@ from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import FreeholdError
 from freehold.core.ids import new_id
+from freehold.server import audit
 from freehold.server.auth import Authentication
 from freehold.server.commands import METHODS, ProtocolError, answer, refusal
 from freehold.server.errors import status_of
@@ -89,6 +90,7 @@ class ProtocolSocket:
         except WebSocketDisconnect:
             pass
         except FreeholdError as error:
+            audit.outcome(self._connection, status_of(error), {"thread_id": str(self._thread_id)})
             await self._close(STATUS_CODES_FROM + status_of(error), error.message)
         except Exception:
             # The top of a connection: the client learns that it is over.
