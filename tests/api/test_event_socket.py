@@ -233,6 +233,24 @@ async def test_a_key_is_needed_and_may_come_as_a_subprotocol(keyed_url: str, key
             await socket.subscribe("values")
 
 
+async def test_a_page_of_another_site_needs_a_credential_it_knows_not_the_cookies_of_its_user(keyed_url: str, keys: dict[str, str]) -> None:
+    thread_id = new_thread_id()
+    with pytest.raises(InvalidStatus) as refused:
+        async with opened(keyed_url, thread_id, origin="https://evil.example", additional_headers={"cookie": "session=1"}):
+            pass
+    assert refused.value.response.status_code == 403
+    async with opened(keyed_url, thread_id, origin="https://app.example", subprotocols=["langgraph", f"x-api-key.{keys['ada']}"]) as socket:
+        await socket.subscribe("values")
+
+
+async def test_binary_messages_are_read_as_well(url: str) -> None:
+    async with opened(url, new_thread_id()) as socket:
+        await socket.connection.send(b'{"id": 1, "method": "subscription.subscribe", "params": {"channels": ["values"]}}')
+        assert (await socket.next())["type"] == "success"
+        await socket.connection.send(b"\xff\xfe")
+        assert (await socket.next())["error"] == "invalid_argument"
+
+
 async def test_a_key_that_may_only_read_starts_nothing(keyed_url: str, keys: dict[str, str]) -> None:
     async with opened(keyed_url, new_thread_id(), additional_headers={"x-api-key": keys["reader"]}) as socket:
         await socket.subscribe("values")

@@ -105,7 +105,7 @@ async def answer(parts: ServerParts, connection: HTTPConnection, thread_id: UUID
     """`{"type": "success", "id", "result", "meta"}`, or `{"type": "error", "id", "error", "message"}`.
 
     Raises:
-        Unauthenticated, StorageUnavailable: as every request does.
+        Unauthenticated, StorageUnavailable, QuotaExceeded: as every request does.
     """
     said, status = await _answered(Asking(parts, connection, thread_id), command)
     run_id = str(said["result"].get("run_id", "")) if status == _DONE else ""
@@ -124,7 +124,7 @@ async def _answered(asking: Asking, command: Command) -> tuple[Answer, int]:
         return refusal(command.id, error.code, str(error)), 422
     except ValidationError as error:
         return refusal(command.id, "invalid_argument", _told(error)), 422
-    except (errors.Unauthenticated, errors.StorageUnavailable):
+    except (errors.Unauthenticated, errors.StorageUnavailable, errors.QuotaExceeded):
         raise
     except FreeholdError as error:
         return refusal(command.id, _code(error), str(error)), status_of(error)

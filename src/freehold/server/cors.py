@@ -80,3 +80,8 @@ class Origins:
             return self._free
         matches = bool(self._pattern and self._pattern.fullmatch(origin.decode("latin-1")))
         return self._project if self._everybody or origin in self._named or matches else None
+
+    def lists(self, origin: bytes) -> bool:
+        """Whether an origin (in lower case) is meant by name or pattern, not because everybody is."""
+        matches = bool(self._pattern and self._pattern.fullmatch(origin.decode("latin-1")))
+        return origin in self._listed or origin in self._named or matches

@@ -24,6 +24,9 @@ from freehold.server.cors import CorsRules, Headers, Origins
 from freehold.server.paths import route_path
 
 _LOOPBACK_NAMES = (b"localhost", b"127.0.0.1", b"[::1]")
+#: How a browser, which can set no headers on a WebSocket, offers a credential: as a subprotocol `x-api-key.KEY` or `bearer.TOKEN`.
+CREDENTIAL_PROTOCOLS = ("x-api-key.", "bearer.")
+
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -76,6 +79,8 @@ class Guard:
             port = (scope.get("server") or ("", None))[1] or self._port
             _check_host(headers.get(b"host", b"").lower(), port)
             self._check_origin(scope, headers, origin, port)
+        elif scope["type"] == "websocket" and origin:
+            self._check_socket_origin(headers, origin)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_bytes:
             raise Refused(413, *self._too_large())
@@ -95,6 +100,18 @@ class Guard:
         opened_by_link = headers.get(b"sec-fetch-mode") == b"navigate" and scope.get("method") in _READING
         if site in {b"cross-site", b"same-site"} and not opened_by_link:
             raise Refused(403, "a web page of another site may not use this server", "forbidden_origin")
+
+    def _check_socket_origin(self, headers: Headers, origin: bytes) -> None:
+        """Browsers let every page open a WebSocket with the cookies that a project's own authentication may go by, and ask no CORS rules.
+
+        A page that offers a credential as a subprotocol has it from its user.
+        """
+        _, _, host = origin.partition(b"://")
+        offered = headers.get(b"sec-websocket-protocol", b"")
+        knows_a_credential = any(prefix.encode() in offered for prefix in CREDENTIAL_PROTOCOLS)
+        if host != headers.get(b"host", b"").lower() and not self._origins.lists(origin) and not knows_a_credential:
+            shown = origin.decode("latin-1")[:100]
+            raise Refused(403, f"web pages of {shown} may not open a WebSocket here", "forbidden_origin", "list it in server.cors_origins")
 
     def _too_large(self) -> tuple[str, str, str]:
         limit = self._max_bytes / 1024 / 1024

@@ -29,7 +29,7 @@ class JsonRequest(Request):
 
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = _parse(await self.body())
+            self._json = parse(await self.body())
         return self._json
 
 
@@ -45,7 +45,8 @@ class JsonRoute(APIRoute):
         return handler
 
 
-def _parse(body: bytes) -> Any:
+def parse(body: bytes) -> Any:
+    """The value of a JSON text. Raises HTTPException 422 where it cannot be read or kept."""
     try:
         value = from_json(body, allow_inf_nan=False)
     except ValueError as error:

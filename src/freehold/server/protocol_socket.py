@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
-from pydantic_core import from_json
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -28,6 +28,8 @@ from freehold.server import audit
 from freehold.server.auth import Authentication
 from freehold.server.commands import METHODS, ProtocolError, answer, refusal
 from freehold.server.errors import status_of
+from freehold.server.guard import CREDENTIAL_PROTOCOLS
+from freehold.server.json_body import parse
 from freehold.server.parts import ServerParts
 from freehold.server.protocol_events import Numbered, ProtocolFollower
 from freehold.server.wire.streams import Again, Command, Subscription
@@ -41,8 +43,7 @@ MOST_SUBSCRIPTIONS = 64
 #: What a WebSocket is closed with where an HTTP request would get this status: browsers cannot read one that refuses the upgrade.
 STATUS_CODES_FROM = 4000
 
-#: Subprotocols a browser can carry a credential in, since it can set no headers: `x-api-key.KEY`, `bearer.TOKEN`.
-_KEY, _BEARER = "x-api-key.", "bearer."
+_KEY, _BEARER = CREDENTIAL_PROTOCOLS
 
 _TOO_LARGE = 1009
 _INTERNAL = 1011
@@ -106,30 +107,34 @@ class ProtocolSocket:
 
     async def _answer_for_ever(self) -> None:
         while True:
-            text = await self._websocket.receive_text()
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text: bytes = message.get("bytes") or (message.get("text") or "").encode()
             if len(text) > self._most_bytes:
                 await self._close(_TOO_LARGE, "the message is too large")
                 return
             await self._send(to_json(await self._answer(text)))
 
-    async def _answer(self, text: str) -> dict[str, Any]:
+    async def _answer(self, text: bytes) -> dict[str, Any]:
         try:
-            given = from_json(text, allow_inf_nan=False)
-        except ValueError:
-            return refusal(None, "invalid_argument", "Protocol commands must be valid JSON.")
+            given = parse(text)
+        except HTTPException as error:
+            return refusal(None, "invalid_argument", error.detail)
         try:
             command = Command.model_validate(given)
         except ValidationError:
             return refusal(None, "invalid_argument", "Protocol commands must include an integer id and string method.")
-        if "\0" in text or "\\u0000" in text:
-            return refusal(command.id, "invalid_argument", "the command contains a NUL character, which cannot be stored")
         own = {
             "subscription.subscribe": self._subscribe,
             "subscription.unsubscribe": self._unsubscribe,
             "subscription.reconnect": self._take_up_again,
         }.get(command.method)
         if own is None or command.method in METHODS:
-            return await answer(self._parts, self._connection, self._thread_id, command)
+            try:
+                return await answer(self._parts, self._connection, self._thread_id, command)
+            except errors.QuotaExceeded as error:
+                return refusal(command.id, "unknown_error", str(error))
         try:
             return {"type": "success", "id": command.id, "result": await own(command.params)}
         except ProtocolError as error:
