@@ -20,7 +20,7 @@ MOST = 2**53 - 1
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_SHAPE = re.compile(r"(\d{1,16})(?:-(\d{1,16}))?")
+_SHAPE = re.compile(r"([0-9]{1,16})(?:-([0-9]{1,16}))?")
 
 
 def microseconds(moment: datetime) -> int:

@@ -326,3 +326,25 @@ async def test_an_end_that_was_there_before_somebody_waited_for_it_is_found(benc
     await bench.log.append(run(1), [*events(1, 2000), end(2001)], close=True)
     with bench.reader.watch(run(1), end_only=True) as watch:
         assert await watch.read(START, seconds=5) == [end(2001)]
+
+
+async def test_a_bell_rings_when_a_run_is_accepted_on_its_thread_and_on_no_other(bench: Bench) -> None:
+    mine, other = UUID(int=71), UUID(int=72)
+    with bench.reader.bell(mine) as bell:
+        assert await bell.rung(5), "a subscription that was just made does not know what came before it"
+        await bench.log.wake_workers(other)
+        await bench.log.wake_workers()
+        assert not await bell.rung(0.3)
+        await bench.log.wake_workers(mine)
+        assert await bell.rung(5)
+        assert not await bell.rung(0.1), "it rings once"
+
+
+async def test_without_bells_nothing_is_heard_of_workers_being_woken(bench: Bench) -> None:
+    with bench.reader.bell(UUID(int=73)) as one, bench.reader.bell(UUID(int=73)):
+        assert await one.rung(5)
+        assert len(bench.reader.threads) == 1
+    assert not bench.reader.threads
+    async with asyncio.timeout(5):
+        while (await bench.client.pubsub_numsub("freehold:wake"))[0][1]:
+            await asyncio.sleep(0.02)
