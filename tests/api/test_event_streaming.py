@@ -147,7 +147,9 @@ async def test_a_run_that_fails_says_so(http: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.compat("Event streaming", "channel input", "an interrupt is input.requested with its id and payload")
-@pytest.mark.compat("Event streaming", "input.respond", "an answer resumes the run; one that was used is no_such_interrupt")
+@pytest.mark.compat(
+    "Event streaming", "POST /threads/{id}/commands: input.respond", "an answer resumes the run; one that was used is no_such_interrupt"
+)
 async def test_an_interrupt_is_told_and_answered_once(http: httpx.AsyncClient) -> None:
     thread_id = new_thread_id()
     await started(http, thread_id, "asks", {"text": "x"})
@@ -167,7 +169,7 @@ async def test_an_interrupt_is_told_and_answered_once(http: httpx.AsyncClient) -
     assert late["error"] == "no_such_interrupt"
 
 
-@pytest.mark.compat("Event streaming", "input.respond: responses", "several interrupts are answered at once")
+@pytest.mark.compat("Event streaming", "POST /threads/{id}/commands: input.respond, responses", "several interrupts are answered at once")
 async def test_several_interrupts_are_answered_at_once(http: httpx.AsyncClient) -> None:
     thread_id = new_thread_id()
     await started(http, thread_id, "asks_twice", {"text": "x"})
@@ -179,7 +181,7 @@ async def test_several_interrupts_are_answered_at_once(http: httpx.AsyncClient) 
     assert sorted(data_of(rest, "values")[-1]["log"]) == ["one:1", "two:2"]
 
 
-@pytest.mark.compat("Event streaming", "input.respond: update, goto", "the state is changed in the same step")
+@pytest.mark.compat("Event streaming", "POST /threads/{id}/commands: input.respond, update", "the state is changed in the same step")
 async def test_an_answer_may_carry_an_update(http: httpx.AsyncClient) -> None:
     thread_id = new_thread_id()
     await started(http, thread_id, "asks", {"text": "x"})
@@ -197,7 +199,7 @@ async def test_an_interrupt_within_a_subgraph_is_told_where_it_is(http: httpx.As
     assert asked[0].startswith("inner:")
 
 
-@pytest.mark.compat("Event streaming", "agent.getTree", "the run and its subgraphs with their status")
+@pytest.mark.compat("Event streaming", "POST /threads/{id}/commands: agent.getTree", "the run and its subgraphs with their status")
 async def test_the_tree_shows_the_agents_of_a_run(http: httpx.AsyncClient) -> None:
     thread_id = new_thread_id()
     assert (await command(http, thread_id, "agent.getTree"))["type"] == "error"
@@ -209,7 +211,9 @@ async def test_the_tree_shows_the_agents_of_a_run(http: httpx.AsyncClient) -> No
     assert (child["status"], child["graph_name"], child["namespace"][0].partition(":")[0]) == ("completed", "inner", "inner")
 
 
-@pytest.mark.compat("Event streaming", "unknown commands", "an error answer with status 200", refused=True)
+@pytest.mark.compat(
+    "Event streaming", "POST /threads/{id}/commands: state.get, input.inject, others", "an error answer with status 200", refused=True
+)
 @pytest.mark.parametrize(
     ("method", "params", "code"),
     [
@@ -235,7 +239,9 @@ async def test_a_command_that_cannot_be_done_says_why(http: httpx.AsyncClient, m
 
 
 @pytest.mark.compat(
-    "Event streaming", "since, Last-Event-ID", "resumed on another server after any event, over several runs, each event once"
+    "Event streaming",
+    "POST /threads/{id}/stream/events: since, Last-Event-ID",
+    "resumed on another server after any event, over several runs, each event once",
 )
 async def test_a_stream_is_resumed_anywhere_without_gap_or_duplicate(http: httpx.AsyncClient, elsewhere: httpx.AsyncClient) -> None:
     thread_id = new_thread_id()
