@@ -173,7 +173,7 @@ class AnyBodyIsJson:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] not in _READING:
             kept = [header for header in scope["headers"] if header[0] != b"content-type"]
-            scope = {**scope, "headers": [*kept, (b"content-type", b"application/json")]}
+            scope["headers"] = [*kept, (b"content-type", b"application/json")]
         await self._app(scope, receive, send)
 
 

@@ -23,7 +23,8 @@ class MountPrefix:
         if scope["type"] == "lifespan" or path in _UNPREFIXED:
             await self._app(scope, receive, send)
         elif path.startswith(self._prefix + "/"):
-            await self._app({**scope, "root_path": str(scope.get("root_path", "")) + self._prefix}, receive, send)
+            scope["root_path"] = str(scope.get("root_path", "")) + self._prefix
+            await self._app(scope, receive, send)
         elif path == self._prefix and scope["type"] == "http":
             await RedirectResponse(self._prefix + "/", 307)(scope, receive, send)  # so that links of the page there are right
         elif scope["type"] == "websocket":

@@ -110,7 +110,7 @@ class ProjectRoutes:
             return
         if project not in self._stacks:
             self._stacks[project] = project.around(self._ours)
-        scope = {**scope, "ours": app, "app": project.app}
+        scope.update(ours=app, app=project.app)  # in place: what is around reads from it which route was taken
         try:
             await project.authenticate_first(scope)
         except (Unauthenticated, Forbidden, HTTPException) as error:
@@ -128,7 +128,8 @@ class _Routes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._project.answers(scope):
-            await self._ours({**scope, "app": scope["ours"]}, receive, send)
+            scope["app"] = scope["ours"]
+            await self._ours(scope, receive, send)
             return
         try:
             await self._project.authenticate_route(scope)
