@@ -323,6 +323,46 @@ async def test_an_embedder_that_fails_or_lies_stores_nothing(pool: Pool) -> None
     assert await Stores(pool).of(LOCAL).asearch(()) == []
 
 
+async def test_puts_of_a_batch_are_embedded_together_and_the_last_of_a_name_wins(pool: Pool) -> None:
+    calls: list[list[str]] = []
+
+    class Counting(Letters):
+        async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+            calls.append(texts)
+            return self.embed_documents(texts)
+
+    store = Stores(pool, semantic=Semantic(Counting(), "counting", 26, ("text",))).of(LOCAL)
+    puts = [PutOp(NOTES, key, {"text": text}) for key, text in (("b", "bbb"), ("a", "aaa"), ("b", "zzz"))]
+    await store.abatch([*puts, PutOp(NOTES, "c", {"other": 1}), PutOp(NOTES, "d", {"text": "ddd"}, index=[])])
+    assert calls == [["bbb", "aaa", "zzz"]]
+    assert [(item.key, item.value) for item in await store.asearch((), query="zzz")] == [("b", {"text": "zzz"}), ("a", {"text": "aaa"})]
+
+
+async def test_puts_at_the_same_time_leave_an_item_with_the_vectors_of_its_value(semantic: CallerStore) -> None:
+    names = [f"{number}" for number in range(6)]
+
+    async def write(round_: int) -> None:
+        text = chr(ord("a") + round_) * 5
+        order = names if round_ % 2 else names[::-1]
+        await semantic.abatch([PutOp(NOTES, name, {"text": text}) for name in order])
+
+    await asyncio.gather(*(write(number) for number in range(12)))
+    for item in await semantic.asearch((), limit=10):
+        found = await semantic.asearch((), query=item.value["text"], limit=10)
+        assert next(one.score for one in found if one.key == item.key) == pytest.approx(1.0)
+
+
+async def test_a_text_without_a_direction_comes_last(pool: Pool) -> None:
+    class Zeros(Letters):
+        def embed_documents(self, texts: list[str]) -> list[list[float]]:
+            return [[0.0] * 26 if text == "zero" else vector for text, vector in zip(texts, super().embed_documents(texts), strict=True)]
+
+    store = Stores(pool, semantic=Semantic(Zeros(), "zeros", 26, ("text",))).of(LOCAL)
+    await store.aput(NOTES, "zero", {"text": "zero"})
+    await store.aput(NOTES, "some", {"text": "abc"})
+    assert await keys(store, query="abc") == ["some", "zero"]
+
+
 # -- time to live --------------------------------------------------------------------------------------------------
 
 

@@ -49,7 +49,9 @@ SELECT count(*) AS vectors FROM (
 
 -- nearest: items of the caller by the cosine of their nearest text, compared with all of them
 WITH ranked AS (
-  SELECT store_items.item_id, max(1 - (v.embedding OPERATOR(public.<=>) %(vector)s::public.vector)) AS score
+  SELECT store_items.item_id, 
+         -- A vector of zeros has no direction: NaN.
+         coalesce(max(nullif(1 - (v.embedding OPERATOR(public.<=>) %(vector)s::public.vector), 'NaN')), 0) AS score
     FROM freehold.store_items JOIN freehold.store_vectors AS v USING (item_id)
    WHERE @mine(store_items) AND (expires_at IS NULL OR expires_at > now()) AND v.model = %(model)s AND v.dims = %(dims)s AND {conditions}
    GROUP BY store_items.item_id ORDER BY score DESC, item_id LIMIT %(limit)s OFFSET %(offset)s
@@ -69,7 +71,7 @@ WITH near AS (
      AND (expires_at IS NULL OR expires_at > now()) AND {conditions}
    ORDER BY v.embedding::public.vector({dims}) OPERATOR(public.<=>) %(vector)s::public.vector({dims}) LIMIT %(candidates)s
 ), ranked AS (
-  SELECT item_id, 1 - min(distance) AS score FROM near GROUP BY item_id ORDER BY score DESC, item_id LIMIT %(limit)s OFFSET %(offset)s
+  SELECT item_id, 1 - coalesce(min(nullif(distance, 'NaN')), 1) AS score FROM near GROUP BY item_id ORDER BY score DESC, item_id LIMIT %(limit)s OFFSET %(offset)s
 )
 SELECT prefix, key, value, ttl_minutes, created_at, updated_at, score FROM freehold.store_items JOIN ranked USING (item_id)
  WHERE @mine ORDER BY score DESC, item_id

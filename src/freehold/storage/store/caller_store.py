@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -31,7 +31,7 @@ from freehold.core.errors import InvalidRequest
 from freehold.storage import queries
 from freehold.storage.pool import Pool, as_caller, unstorable
 from freehold.storage.store.conditions import Conditions
-from freehold.storage.store.semantic import INDEXED_DIMS, Semantic, Vectors
+from freehold.storage.store.semantic import INDEXED_DIMS, Semantic
 
 SQL = queries.load("store")
 
@@ -55,9 +55,12 @@ class _Put:
 
     prefix: str
     key: str
-    value: bytes | None
-    ttl: float | None
-    vectors: Vectors | None
+    #: None deletes.
+    value: bytes | None = None
+    ttl: float | None = None
+    #: What it is to be found by, by the place of each text in the value, and their vectors in the same order.
+    texts: Mapping[str, str] = field(default_factory=dict)
+    vectors: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class _Search:
     asked: SearchOp
     #: The question's vector; None: not a search by meaning.
     vector: str | None
+
+
+_Prepared = GetOp | ListNamespacesOp | _Put | _Search
 
 
 class CallerStore(BaseStore):
@@ -97,17 +103,34 @@ class CallerStore(BaseStore):
             InvalidRequest: something that cannot be stored or asked.
             StorageUnavailable: the database does not answer.
         """
-        prepared = [await self._prepare(op) for op in ops]
+        prepared = await self._embedded([await self._prepare(op) for op in ops])
+        order = list(range(len(prepared)))
+        if all(isinstance(one, _Put) for one in prepared):
+            # Rows are locked in one order, so that two batches never wait for each other; for one name the last put still wins.
+            order.sort(key=lambda place: _name_of(prepared[place]))
+        results: dict[int, Result] = {}
         try:
             async with as_caller(self._pool, self._caller) as conn:
-                return [await self._execute(conn, one) for one in prepared]
+                for place in order:
+                    results[place] = await self._execute(conn, prepared[place])
         except psycopg.DataError as error:
             raise unstorable(error, "an item of the store") from error
+        return [results[place] for place in range(len(prepared))]
 
-    async def _prepare(self, op: Op) -> GetOp | ListNamespacesOp | _Put | _Search:
+    async def _embedded(self, prepared: list[_Prepared]) -> list[_Prepared]:
+        """The same with the vectors of all puts, made in one call."""
+        puts = {place: one for place, one in enumerate(prepared) if isinstance(one, _Put) and one.texts}
+        if not self._semantic or not puts:
+            return prepared
+        vectors = dict(zip(puts, await self._semantic.vectors([put.texts for put in puts.values()]), strict=True))
+        return [
+            replace(one, vectors=vectors[place]) if place in puts and isinstance(one, _Put) else one for place, one in enumerate(prepared)
+        ]
+
+    async def _prepare(self, op: Op) -> _Prepared:
         validate_op_namespace(op)
         if isinstance(op, PutOp):
-            return await self._prepare_put(op)
+            return self._prepare_put(op)
         if isinstance(op, SearchOp):
             by_meaning = self._semantic and op.query and op.query.strip()
             vector = await self._semantic.query(op.query) if self._semantic and by_meaning and op.query else None
@@ -116,20 +139,19 @@ class CallerStore(BaseStore):
             _check_name(_prefix(op.namespace), op.key)
         return op
 
-    async def _prepare_put(self, op: PutOp) -> _Put:
+    def _prepare_put(self, op: PutOp) -> _Put:
         prefix = _prefix(op.namespace)
         _check_name(prefix, op.key)
         if op.ttl is not None and not 0 < op.ttl <= MAX_TTL:
             raise InvalidRequest(f"ttl: expected minutes above 0 and up to {MAX_TTL}, got {op.ttl}")
         if op.value is None:
-            return _Put(prefix, op.key, None, None, None)
+            return _Put(prefix, op.key)
         value = _encoded(op.value)
-        vectors = None
-        if self._semantic and op.index is not False:
-            vectors = await self._semantic.vectors(orjson.loads(value), op.index)
-        return _Put(prefix, op.key, value, op.ttl, vectors)
+        if self._semantic is None or op.index is False:
+            return _Put(prefix, op.key, value, op.ttl)
+        return _Put(prefix, op.key, value, op.ttl, self._semantic.texts(orjson.loads(value), op.index))
 
-    async def _execute(self, conn: Connection, one: GetOp | ListNamespacesOp | _Put | _Search) -> Result:
+    async def _execute(self, conn: Connection, one: _Prepared) -> Result:
         if isinstance(one, GetOp):
             return await self._get(conn, one)
         if isinstance(one, _Put):
@@ -157,9 +179,9 @@ class CallerStore(BaseStore):
         assert row is not None
         item = {**self._caller.arguments(), "item_id": row["item_id"]}
         await conn.execute(SQL["forget_vectors"], item)
-        if put.vectors and put.vectors.fields and self._semantic:
+        if put.vectors and self._semantic:
             kind = {"model": self._semantic.model, "dims": self._semantic.dims}
-            await conn.execute(SQL["add_vectors"], {**item, **kind, "fields": put.vectors.fields, "embeddings": put.vectors.embeddings})
+            await conn.execute(SQL["add_vectors"], {**item, **kind, "fields": list(put.texts), "embeddings": list(put.vectors)})
 
     async def _search(self, conn: Connection, search: _Search) -> list[SearchItem]:
         asked = search.asked
@@ -215,6 +237,10 @@ class CallerStore(BaseStore):
 
 async def _rows(conn: Connection, query: sql.Composed, arguments: Mapping[str, Any]) -> list[DictRow]:
     return await (await conn.execute(query, arguments)).fetchall()
+
+
+def _name_of(one: _Prepared) -> tuple[str, str]:
+    return (one.prefix, one.key) if isinstance(one, _Put) else ("", "")
 
 
 def _prefix(namespace: Sequence[str]) -> str:

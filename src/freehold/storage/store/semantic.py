@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,6 @@ INDEXED_DIMS = frozenset({384, 768, 1024, 1536})
 
 
 @dataclass(frozen=True)
-class Vectors:
-    """What an item is found by: paths of its texts and, for each, the vector as pgvector reads it."""
-
-    fields: list[str]
-    embeddings: list[str]
-
-
-@dataclass(frozen=True)
 class Semantic:
     """How items are embedded."""
 
@@ -40,20 +32,33 @@ class Semantic:
     #: Paths that are embedded where a put says nothing else; `$` is the whole value.
     fields: tuple[str, ...] = ("$",)
 
-    async def vectors(self, value: Any, paths: Sequence[str] | None) -> Vectors:
-        """Of one item; `paths`: what to embed instead of `fields`.
+    def texts(self, value: Any, paths: Sequence[str] | None) -> dict[str, str]:
+        """What an item is found by, by its place in the value, e.g. `{"text": "...", "messages[*].content.0": "..."}`.
+
+        Args:
+            paths: what to embed instead of `fields`.
 
         Raises:
             InvalidRequest: more texts than an item may have.
+        """
+        found: dict[str, str] = {}
+        for path in self.fields if paths is None else paths:
+            texts = [text for text in get_text_at_path(value, path if path == "$" else tokenize_path(path)) if text.strip()]
+            names = [path] if len(texts) == 1 else [f"{path}.{number}" for number in range(len(texts))]
+            found |= zip(names, (text[:MAX_CHARACTERS] for text in texts), strict=True)
+        if len(found) > MAX_TEXTS:
+            raise InvalidRequest(f"index: {len(found)} texts to embed, {MAX_TEXTS} at most", hint="name fewer fields")
+        return found
+
+    async def vectors(self, items: Sequence[Mapping[str, str]]) -> list[list[str]]:
+        """Of the texts of several items, in their order, as pgvector reads them.
+
+        Raises:
             ConfigError: the embedder's vectors are not as long as configured.
             ModelUnavailable: the embedder failed.
         """
-        texts = dict(self._texts(value, self.fields if paths is None else paths))
-        if len(texts) > MAX_TEXTS:
-            raise InvalidRequest(f"index: {len(texts)} texts to embed, {MAX_TEXTS} at most", hint="name fewer fields")
-        if not texts:
-            return Vectors([], [])
-        return Vectors(list(texts), [self._literal(vector) for vector in await self._embedded(list(texts.values()))])
+        made = iter(await self._embedded([text for item in items for text in item.values()]))
+        return [[self._literal(next(made)) for _ in item] for item in items]
 
     async def query(self, text: str) -> str:
         """The vector of a question. Raises as `vectors`."""
@@ -64,9 +69,12 @@ class Semantic:
 
     async def _embedded(self, texts: list[str]) -> list[list[float]]:
         try:
-            return await self.embeddings.aembed_documents(texts)
+            made = await self.embeddings.aembed_documents(texts)
         except Exception as error:
             raise self._explained(error) from error
+        if len(made) != len(texts):
+            raise ConfigError(f"store.index.embed: {self.model} made {len(made)} vectors of {len(texts)} texts")
+        return made
 
     def _explained(self, error: Exception) -> FreeholdError:
         """What an embedder raised, which may be the project's own function or somebody's client."""
@@ -75,14 +83,6 @@ class Semantic:
         return ModelUnavailable(
             f"the store's embedder {self.model} failed: {type(error).__name__}", hint="the item was not stored or searched"
         )
-
-    def _texts(self, value: Any, paths: Sequence[str]) -> list[tuple[str, str]]:
-        found: list[tuple[str, str]] = []
-        for path in paths:
-            texts = [text for text in get_text_at_path(value, path if path == "$" else tokenize_path(path)) if text.strip()]
-            names = [path] if len(texts) == 1 else [f"{path}.{number}" for number in range(len(texts))]
-            found += zip(names, (text[:MAX_CHARACTERS] for text in texts), strict=True)
-        return found
 
     def _literal(self, vector: Sequence[float]) -> str:
         if len(vector) != self.dims:
