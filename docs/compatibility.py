@@ -23,6 +23,7 @@ AREAS = (
     "Runs",
     "Streams",
     "Event streaming",
+    "Inbox",
     "People in the loop",
     "Crons",
     "Store",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -134,6 +135,12 @@ def metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def compatibility_page() -> str:
+    """Markdown of docs/reference/compatibility.md: what the tests of the API prove."""
+    compatibility = runpy.run_path(str(Path(__file__).parent / "compatibility.py"))
+    return str(compatibility["page"](compatibility["marks"]()))
+
+
 def pages() -> dict[Path, str]:
     """Every generated page with what it should hold."""
     example = (files("freehold.config") / "example.toml").read_text(encoding="utf-8")
@@ -141,6 +148,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "configuration.md": configuration_page(example),
         REFERENCE / "commands.md": commands_page(),
         REFERENCE / "metrics.md": metrics_page(),
+        REFERENCE / "compatibility.md": compatibility_page(),
     }
 
 
