@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -17,11 +19,20 @@ import httpcore
 from freehold.core.errors import InvalidRequest
 from freehold.outbound.address import Address, Allowed, is_public
 
+#: Names that are resolved at once; a thread may be held for as long as the system waits for an answer.
+RESOLVERS = 8
+
 
 class Refused(InvalidRequest):
     """This address may not be connected to."""
 
     code = "address_refused"
+
+
+@cache
+def _resolvers() -> ThreadPoolExecutor:
+    """Threads of their own: names whose servers never answer hold up each other and nothing else of this process."""
+    return ThreadPoolExecutor(max_workers=RESOLVERS, thread_name_prefix="resolve")
 
 
 async def resolve(host: str, port: int) -> list[Address]:
@@ -31,7 +42,8 @@ async def resolve(host: str, port: int) -> list[Address]:
         OSError: there are none, or nobody could be asked.
     """
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        asking = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(_resolvers(), asking)
     except UnicodeError as error:
         raise OSError("no name of a host") from error
     return list(dict.fromkeys(ip_address(str(entry[4][0])) for entry in found))

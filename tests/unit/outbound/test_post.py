@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -76,17 +77,16 @@ async def test_an_address_that_is_not_allowed_is_not_connected_to() -> None:
 
 async def test_a_name_is_resolved_once_and_that_address_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    loop = asyncio.get_running_loop()
-    ask = loop.getaddrinfo
+    ask = socket.getaddrinfo
 
-    async def resolver(host: Any, port: Any, **options: Any) -> Any:
+    def resolver(host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
         if host != "rebinding.test":
-            return await ask(host, port, **options)
+            return ask(host, port, *arguments, **options)
         asked.append(host)
         address = "127.0.0.1" if len(asked) == 1 else "10.255.255.1"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
-    monkeypatch.setattr(loop, "getaddrinfo", resolver)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
     async with receiving(saying("200 OK")) as (port, requests):
         answer = await Poster(HERE, timeout_seconds=5).post(httpx.URL(f"http://rebinding.test:{port}/"), {}, b"{}")
     assert answer.status == 200 and asked == ["rebinding.test"]
@@ -94,10 +94,10 @@ async def test_a_name_is_resolved_once_and_that_address_is_connected_to(monkeypa
 
 
 async def test_one_address_of_several_that_is_not_public_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def resolver(host: Any, port: Any, **options: Any) -> Any:
+    def resolver(host: Any, port: Any, **options: Any) -> Any:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("1.1.1.1", "10.0.0.1")]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolver)
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
     with pytest.raises(connect.Refused, match="not public"):
         await connect.checked("two.test", 443, NOTHING)
 
@@ -139,3 +139,17 @@ async def test_the_pause_a_receiver_asks_for_is_told() -> None:
     async with receiving(saying("503 Busy", "Retry-After: 120\r\n")) as (port, _):
         answer = await Poster(HERE, timeout_seconds=5).post(httpx.URL(f"http://127.0.0.1:{port}/"), {}, b"{}")
     assert (answer.status, answer.retry_after) == (503, 120)
+
+
+async def test_names_that_take_long_to_resolve_hold_up_no_other_work_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def resolver(*_: Any, **__: Any) -> Any:
+        released.wait(30)
+        raise OSError("nobody answered")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    asked = [asyncio.create_task(connect.resolve(f"{number}.slow.test", 443)) for number in range(3 * connect.RESOLVERS)]
+    assert await asyncio.to_thread(lambda: "done") == "done"
+    released.set()
+    assert all(isinstance(answer, OSError) for answer in await asyncio.gather(*asked, return_exceptions=True))
