@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -109,3 +110,17 @@ async def test_the_openapi_document_tells_of_the_projects_credentials(url: str) 
         document = (await client.get("/openapi.json")).json()
     assert document["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
     assert document["security"] == [{"token": []}]
+
+
+@pytest.mark.compat("Custom auth", "crons", "who makes one is asked for as who starts its runs, and these act for them")
+async def test_a_cron_starts_what_its_maker_may_start_and_acts_for_them(people: People) -> None:
+    ann, bob = people["ann"], people["bob"]
+    thread = (await ann.threads.create())["thread_id"]
+    assert await status(bob.crons.create_for_thread(thread, "whoami", schedule="* * * * * *")) == 404
+    cron = await ann.crons.create_for_thread(thread, "whoami", schedule="* * * * * *", input={"team": "x"})
+    async with asyncio.timeout(60):
+        while not (await ann.threads.get(thread))["values"]:
+            await asyncio.sleep(0.2)
+    await ann.crons.delete(cron["cron_id"])  # type: ignore[typeddict-item]
+    values = (await ann.threads.get(thread))["values"]
+    assert (values["identity"], values["team_of_user"]) == ("ann", "red")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from freehold.core.caller import Caller
+from freehold.core.encode import to_json
 from freehold.core.run import MultitaskStrategy
 from freehold.core.schedule import Schedule
 
@@ -21,9 +22,10 @@ class Cron:
     cron_id: UUID
     organisation: str
     owner: str
-    #: What else the caller who made it could see, as in `Caller`; `must` is a JSON object here.
+    #: What its runs may touch: `shared`, `must` and `assistants` of the `Caller` who was let make it, the last two as JSON objects.
     shared: bool
     must: dict[str, Any]
+    assistants: dict[str, Any] | None
     assistant_id: UUID
     #: None: every firing gets a thread of its own.
     thread_id: UUID | None
@@ -57,6 +59,8 @@ def next_firing(schedule: Schedule, end_time: datetime | None, after: datetime) 
     return None if found is None or (end_time is not None and found > end_time) else found
 
 
-def acting(cron: Cron, must: str) -> Caller:
-    """Who its runs act for: the one who made it, who sees what they saw then. `must`: its `must` as JSON text."""
-    return Caller(cron.organisation, cron.owner, shared=cron.shared, must=must)
+def acting(cron: Cron, **marks: str) -> Caller:
+    """Who its runs act for: the one who made it, who sees what they saw then. `marks`: more that metadata must contain."""
+    must = to_json({**cron.must, **marks}).decode()
+    assistants = None if cron.assistants is None else to_json(cron.assistants).decode()
+    return Caller(cron.organisation, cron.owner, shared=cron.shared, must=must, assistants=assistants)

@@ -20,7 +20,6 @@ from psycopg.types.json import Jsonb
 from freehold.core.assistant import Settings, executed
 from freehold.core.caller import Caller
 from freehold.core.cron import Cron, acting, next_firing
-from freehold.core.encode import to_json
 from freehold.core.errors import FreeholdError, InvalidRequest, NotFound
 from freehold.core.run import Run
 from freehold.core.schedule import Schedule
@@ -72,17 +71,22 @@ class Crons:
 
     # -- requests ------------------------------------------------------------------------------------------------
 
-    async def create(self, caller: Caller, cron: Cron) -> Cron:
+    async def create(self, caller: Caller, cron: Cron, *, runner: Caller | None = None) -> Cron:
         """Store a new cron of the caller.
+
+        Args:
+            runner: the caller as the project's rules let them start runs; None: they may as they may make crons.
 
         Raises:
             NotFound: its thread does not exist or is not the caller's.
             InvalidRequest: it holds what Postgres cannot store.
         """
-        arguments = {**_arguments(cron), **caller.arguments()}
+        runner = runner or caller
+        runs = {"runs_shared": runner.shared, "runs_must": runner.must, "runs_assistants": runner.assistants}
+        arguments = {**_arguments(cron), **caller.arguments(), **runs}
         try:
-            async with as_caller(self._pool, caller) as conn:
-                if cron.thread_id is not None and await _one(conn, "thread_is_there", arguments) is None:
+            async with as_caller(self._pool, runner) as conn:
+                if cron.thread_id is not None and await _one(conn, "thread_is_there", {**arguments, **runner.arguments()}) is None:
                     raise NotFound(f"Thread with ID {cron.thread_id} not found")
                 row = await _one(conn, "create", arguments)
         except psycopg.DataError as error:
@@ -172,9 +176,8 @@ class Crons:
             return Firing(cron, error=error.message), following
 
     async def _accept(self, conn: Connection, cron: Cron) -> Accepted:
-        must = {**cron.must, "cron_id": str(cron.cron_id)} if cron.thread_id is None else cron.must  # marks the firing's own thread
-        caller = acting(cron, to_json(must).decode())
-        assistant = await assistant_within(conn, acting(cron, to_json(cron.must).decode()), cron.assistant_id)
+        caller = acting(cron, cron_id=str(cron.cron_id)) if cron.thread_id is None else acting(cron)  # marks the firing's own thread
+        assistant = await assistant_within(conn, caller.running(), cron.assistant_id)
         target = Target(cron.assistant_id, assistant.graph_id, cron.thread_id, temporary=cron.on_run_completed == "delete")
         due = cron.next_run_date.isoformat() if cron.next_run_date else None
         metadata = {**cron.metadata, "cron_id": str(cron.cron_id), "cron_run_date": due}
@@ -230,7 +233,7 @@ def _found(row: DictRow | None, cron_id: UUID) -> Cron:
 
 def _arguments(cron: Cron) -> dict[str, Any]:
     """Columns by name; who may see it is the caller's to say."""
-    columns = {name: value for name, value in asdict(cron).items() if name not in {"organisation", "owner", "shared", "must"}}
+    columns = {name: value for name, value in asdict(cron).items() if name not in {"organisation", "owner", "shared", "must", "assistants"}}
     return {**columns, "payload": Jsonb(cron.payload), "request": Jsonb(cron.request), "metadata": Jsonb(cron.metadata)}
 
 

@@ -47,6 +47,7 @@ def cron(**given: Any) -> Cron:
         "owner": "",
         "shared": False,
         "must": {},
+        "assistants": None,
         "assistant_id": assistant_id("echo"),
         "thread_id": None,
         "schedule": "* * * * *",

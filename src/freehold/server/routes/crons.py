@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from freehold.core.caller import Caller
 from freehold.core.ids import new_id
-from freehold.server import audit
-from freehold.server.auth import permit
+from freehold.server.auth import Authentication, permit
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import find_assistant
 from freehold.server.parts import Parts, ServerParts
@@ -43,13 +42,13 @@ router = APIRouter(route_class=JsonRoute, tags=["crons"])
 @router.post("/runs/crons", response_model=CronShown)
 async def create(body: CronWithoutThread, request: Request, caller: CronCreator, parts: Parts) -> Response:
     """Start a run at the times of a schedule, each on a thread of its own."""
-    return await _create(parts, caller, body, await request.json())
+    return await _create(request, parts, caller, body)
 
 
 @router.post("/threads/{thread_id}/runs/crons", response_model=CronShown)
 async def create_on_thread(thread_id: UUID, body: CronOnThread, request: Request, caller: CronCreator, parts: Parts) -> Response:
     """Start a run on a thread at the times of a schedule."""
-    return await _create(parts, caller, body, await request.json(), thread_id)
+    return await _create(request, parts, caller, body, thread_id)
 
 
 @router.post("/runs/crons/search", response_model=list[CronShown])
@@ -89,15 +88,27 @@ async def delete(cron_id: UUID, caller: CronDeleter, parts: Parts) -> Response:
     return nothing()
 
 
-async def _create(parts: ServerParts, caller: Caller, body: CronBody, given: JsonObject, thread_id: UUID | None = None) -> Response:
+async def _create(request: Request, parts: ServerParts, caller: Caller, body: CronBody, thread_id: UUID | None = None) -> Response:
     if body.webhook:
         await parts.webhook_policy.check(body.webhook)
-    assistant_id, _ = await find_assistant(parts, caller, body.assistant_id)
+    runner = await _runner(request, caller, body, thread_id)
+    assistant_id, _ = await find_assistant(parts, runner, body.assistant_id)
+    given = await request.json()
     payload = _with_metadata({key: value for key, value in given.items() if value is not None}, body.metadata)
     user = dict(caller.user) if caller.user else None
     cron = body.cron(new_id(), assistant_id, payload=payload, thread_id=thread_id, user=user, now=datetime.now(UTC))
-    audit.about(cron_id=cron.cron_id)
-    return reply(shown(await parts.crons.create(caller, cron)))
+    return reply(shown(await parts.crons.create(caller, cron, runner=runner)))
+
+
+async def _runner(request: Request, caller: Caller, body: CronBody, thread_id: UUID | None) -> Caller:
+    """Where the project has rules of its own: who makes a cron starts runs, so those for runs are asked too."""
+    authentication = cast(Authentication, request.app.state.authentication)
+    if authentication.project is None:
+        return caller
+    config = {"configurable": {}, **body.config.plain()}
+    kwargs = {"input": body.input, "config": config, "context": body.context, "webhook": body.webhook}
+    offered = {"thread_id": thread_id, "assistant_id": body.assistant_id, "metadata": dict(body.metadata), "kwargs": kwargs}
+    return await authentication.allow(request, caller, "threads", "create_run", offered)
 
 
 def _with_metadata(given: JsonObject, metadata: JsonObject | None) -> JsonObject:

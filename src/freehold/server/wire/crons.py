@@ -75,6 +75,7 @@ class CronBody(RunBody):
             owner="",
             shared=False,
             must={},
+            assistants=None,
             assistant_id=assistant_id,
             thread_id=thread_id,
             schedule=self.schedule,

@@ -6,6 +6,7 @@ CREATE TABLE freehold.crons (
   owner               text NOT NULL,               -- whom its runs act for
   shared              boolean NOT NULL DEFAULT false,  -- what else the caller who made it could see (core/caller.py)
   must                jsonb NOT NULL DEFAULT '{}',
+  assistants          jsonb,
   assistant_id        uuid NOT NULL,
   thread_id           uuid,                        -- null: every firing gets a thread of its own
   schedule            text NOT NULL,

@@ -1,7 +1,7 @@
 -- create: a cron of the caller
-INSERT INTO freehold.crons (cron_id, organisation, owner, shared, must, assistant_id, thread_id, schedule, timezone, end_time, enabled,
+INSERT INTO freehold.crons (cron_id, organisation, owner, shared, must, assistants, assistant_id, thread_id, schedule, timezone, end_time, enabled,
                             on_run_completed, multitask_strategy, payload, request, metadata, next_run_date)
-VALUES (%(cron_id)s, %(organisation)s, %(owner)s, %(shared)s, %(must)s::jsonb, %(assistant_id)s, %(thread_id)s, %(schedule)s, %(timezone)s,
+VALUES (%(cron_id)s, %(organisation)s, %(owner)s, %(runs_shared)s, %(runs_must)s::jsonb, %(runs_assistants)s::jsonb, %(assistant_id)s, %(thread_id)s, %(schedule)s, %(timezone)s,
         %(end_time)s, %(enabled)s, %(on_run_completed)s, %(multitask_strategy)s, %(payload)s, %(request)s,
         %(metadata)s::jsonb || %(must)s::jsonb, %(next_run_date)s)
 RETURNING *
