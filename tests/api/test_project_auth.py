@@ -22,9 +22,9 @@ People = dict[str, LangGraphClient]
 
 
 @pytest.fixture(scope="module")
-def url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
+def url(own_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
     """A server whose project says who may do what."""
-    with serving(api_database_url, valkey.url, agents={"config": PROJECT, "shipped": False}) as address:
+    with serving(own_database_url, valkey.url, agents={"config": PROJECT, "shipped": False}) as address:
         yield address
 
 

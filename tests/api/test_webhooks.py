@@ -13,13 +13,12 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIStatusError
 from tests.api.serving import serving
-from tests.support.servers import PostgresServer, ValkeyServer
+from tests.support.servers import ValkeyServer
 
 from freehold.storage.api_keys import ApiKeys, generate
 from freehold.storage.pool import create_pool
@@ -84,26 +83,18 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 @pytest.fixture(scope="module")
-def webhook_database_url(postgres: PostgresServer) -> str:
-    """A database of its own: workers of other tests would take deliveries and may not send them to this machine."""
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute('CREATE DATABASE "webhooks" TEMPLATE freehold_template OWNER freehold_owner')
-    return postgres.url("webhooks", "freehold_app", "app-secret")
-
-
-@pytest.fixture(scope="module")
-def webhook_url(webhook_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
+def webhook_url(own_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
     """A server that needs keys, and sends webhooks to this machine; three tries in quick succession."""
     rules = {"allow_private": ["127.0.0.1"], "retry_seconds": 0.1, "attempts": 3, "timeout_seconds": 5}
-    with serving(webhook_database_url, valkey.url, server={"auth": "keys"}, webhooks=rules) as address:
+    with serving(own_database_url, valkey.url, server={"auth": "keys"}, webhooks=rules) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
-async def people(webhook_url: str, webhook_database_url: str) -> AsyncIterator[tuple[LangGraphClient, LangGraphClient]]:
+async def people(webhook_url: str, own_database_url: str) -> AsyncIterator[tuple[LangGraphClient, LangGraphClient]]:
     """Two owners."""
     keys = {"ada": generate(), "bob": generate()}
-    async with create_pool(webhook_database_url, max_size=2) as pool, AsyncExitStack() as stack:
+    async with create_pool(own_database_url, max_size=2) as pool, AsyncExitStack() as stack:
         for owner, key in keys.items():
             await ApiKeys(pool).add(key, name=owner, owner=owner)
         ada, bob = [await stack.enter_async_context(get_client(url=webhook_url, api_key=key)) for key in keys.values()]
