@@ -18,6 +18,12 @@ People = dict[str, LangGraphClient]
 
 
 @pytest.fixture(scope="module")
+def api_database_url(own_database_url: str) -> str:
+    """A database of its own."""
+    return own_database_url
+
+
+@pytest.fixture(scope="module")
 def url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
     """A server whose project says who may read which assistant."""
     with serving(api_database_url, valkey.url, agents={"config": PROJECT, "shipped": False}) as address:

@@ -9,11 +9,10 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
 from tests.api.people import somebody
 from tests.api.serving import serving
-from tests.support.servers import PostgresServer, ValkeyServer
+from tests.support.servers import ValkeyServer
 
 from freehold.storage.inbox import Inbox
 from freehold.storage.pool import Pool, create_pool
@@ -23,11 +22,9 @@ PROJECT = Path(__file__).parent / "inbox_project" / "langgraph.json"
 
 
 @pytest.fixture(scope="module")
-def api_database_url(postgres: PostgresServer) -> str:
-    """A database of its own: a worker of another server would execute these runs in its own way."""
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute('CREATE DATABASE "inbox" TEMPLATE freehold_template OWNER freehold_owner')
-    return postgres.url("inbox", "freehold_app", "app-secret")
+def api_database_url(own_database_url: str) -> str:
+    """A database of its own."""
+    return own_database_url
 
 
 @pytest.fixture(scope="module")

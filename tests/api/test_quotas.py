@@ -7,19 +7,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from uuid import uuid4
 
 import httpx
-import psycopg
 import pytest
 from tests.api.people import somebody
 from tests.api.serving import serving
-from tests.support.servers import PostgresServer, ValkeyServer
+from tests.support.servers import ValkeyServer
 
 
 @pytest.fixture(scope="module")
-def api_database_url(postgres: PostgresServer) -> str:
-    """A database of its own: a worker of another server would execute these runs in its own way."""
-    with psycopg.connect(postgres.url("postgres"), autocommit=True) as admin:
-        admin.execute('CREATE DATABASE "quotas" TEMPLATE freehold_template OWNER freehold_owner')
-    return postgres.url("quotas", "freehold_app", "app-secret")
+def api_database_url(own_database_url: str) -> str:
+    """A database of its own."""
+    return own_database_url
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +57,9 @@ WAYS: dict[str, Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]] =
             "params": {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}]}},
         },
     ),
+    "command": lambda client, thread: client.post(
+        f"/threads/{thread}/commands", json={"id": 1, "method": "run.start", "params": {"assistant_id": "echo"}}
+    ),
     "chat": lambda client, thread: client.post("/chat", json={"message": "hello"}),
     "OpenAI": lambda client, thread: client.post(
         "/v1/chat/completions", json={"model": "talker", "messages": [{"role": "user", "content": "x"}]}
@@ -83,15 +83,6 @@ async def test_every_way_to_start_a_run_is_refused_and_told_when_to_come_back(ur
         assert (await client.get(f"/threads/{thread}/runs")).json() == []
         assert (await client.get(f"/threads/{thread}")).json()["status"] == "idle"
         assert (await client.delete(f"/threads/{thread}")).is_success  # who is over a quota can make room
-
-
-async def test_a_command_of_the_event_protocol_is_refused_in_its_own_words(url: str, api_database_url: str) -> None:
-    async with somebody(url, api_database_url, f"busy-{uuid4()}") as client:
-        await use_up(client)
-        command = {"id": 1, "method": "run.start", "params": {"assistant_id": "echo"}}
-        answer = (await client.post(f"/threads/{uuid4()}/commands", json=command)).json()
-    assert (answer["type"], answer["error"]) == ("error", "permission_denied")
-    assert "3 runs a minute were started by you" in answer["message"]
 
 
 async def test_a_cron_skips_the_time_it_may_not_run_and_says_why(url: str, api_database_url: str) -> None:
