@@ -15,7 +15,10 @@ from langgraph_sdk import get_client
 from tests.api.serving import serving
 from tests.support.servers import ValkeyServer
 
+from freehold.bootstrap import open_server
+from freehold.config.settings import Settings
 from freehold.core.errors import GraphError
+from freehold.server.app import create_app
 from freehold.storage.api_keys import ApiKeys, generate
 from freehold.storage.pool import create_pool
 
@@ -172,11 +175,29 @@ def test_a_starlette_application_serves_too(serve: Serve) -> None:
     assert described["get"]["summary"] == "A page without FastAPI."
 
 
-@pytest.mark.parametrize(("app", "message"), [("app.py:not_an_app", "Starlette"), ("app.py:absent", 'no "absent"')])
-def test_what_is_no_application_is_named_at_the_start(serve: Serve, app: str, message: str) -> None:
-    with pytest.raises((GraphError, SystemExit, RuntimeError)) as error, serve({"app": app}, worker=False):
-        pass
-    assert error.value
+@pytest.mark.parametrize(
+    ("app", "message"),
+    [
+        ("app.py:not_an_app", "expected a starlette.Starlette, got object"),
+        ("app.py:absent", 'the module has no "absent"'),
+        ("nowhere.py:app", "no such file"),
+    ],
+)
+async def test_what_is_no_application_is_named_at_the_start(
+    tmp_path: Path, own_database_url: str, valkey: ValkeyServer, app: str, message: str
+) -> None:
+    settings = Settings.model_validate(
+        {
+            "database": {"url": own_database_url, "pool_size": 2},
+            "redis": {"url": valkey.url},
+            "agents": {"config": configured(tmp_path, {"app": f"{FOLDER}/{app}"}), "shipped": False},
+        }
+    )
+    served = create_app(settings, lambda: open_server(settings))
+    with pytest.raises(GraphError) as error:
+        async with served.router.lifespan_context(served):
+            pass
+    assert error.value.message.startswith("http.app: ") and message in error.value.message
 
 
 @pytest.mark.compat("langgraph.json", "http.enable_custom_route_auth", "custom routes need a credential with it, and know the user")
