@@ -29,8 +29,10 @@ from tests.support.servers import PostgresServer
 
 from freehold.core.caller import Caller
 from freehold.core.extract import parse_paths
+from freehold.storage.inbox import Inbox, InboxFilter
 from freehold.storage.migrate import migrate, provision
 from freehold.storage.pool import Pool, create_pool
+from freehold.storage.runs import Runs
 from freehold.storage.thread_search import SORT_COLUMNS, ThreadFilter, ThreadSearch
 
 ANNA = Caller("acme", "anna")
@@ -148,6 +150,20 @@ async def _measure(pool: Pool, ids: list[UUID], rounds: int) -> list[Line]:
             for name in ("nothing in particular", "metadata, 1 in 2", "status error"):
                 asked = [{**SEARCHES[name](chance, ids), "sort_by": column, "sort_order": order} for _ in range(rounds)]
                 lines.append(await _line(search, f"{name}, by {column} {order}", asked))
+    return [*lines, *await _inbox(pool, rounds)]
+
+
+async def _inbox(pool: Pool, rounds: int) -> list[Line]:
+    """The first page of what waits for a person, as it comes and of one customer."""
+    inbox, chance, lines = Inbox(pool, Runs(pool)), random.Random(11), []
+    for name, metadata in (("inbox", None), ("inbox, metadata 1 in 1000", "customer")):
+        taken, found = [], 0
+        for _ in range(rounds):
+            wanted = InboxFilter(metadata={metadata: f"c{chance.randrange(1000)}"} if metadata else None)
+            since = time.perf_counter()
+            found = len(await inbox.search(ANNA, wanted))
+            taken.append((time.perf_counter() - since) * 1000)
+        lines.append(Line(name, found, taken))
     return lines
 
 
