@@ -12,15 +12,13 @@ from typing import Any, Literal
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncConnection
-from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from freehold.core.caller import Caller
 from freehold.core.errors import InvalidRequest
 from freehold.core.extract import Path
 from freehold.storage import queries
-from freehold.storage.pool import Pool, act_for, as_caller, connection, unstorable
+from freehold.storage.pool import Pool, rows_of, unstorable
 from freehold.storage.threads import Thread, ThreadStatus, thread_of
 
 SQL = queries.load("thread_search")
@@ -83,35 +81,26 @@ class ThreadSearch:
             "descending": wanted.sort_order == "desc",
             "limit": wanted.limit,
             "offset": wanted.offset,
+            "most": wanted.offset + wanted.limit + COUNTED_BEYOND,
             "with_values": wanted.with_values,
             **_extraction(wanted.extract),
         }
         try:
-            async with as_caller(self._pool, caller) as conn:
-                rows = await (await conn.execute(SQL["search"], arguments)).fetchall()
-                total = wanted.offset + len(rows)
-                if len(rows) == wanted.limit or (wanted.offset and not rows):  # else the end of the page is the end of them all
-                    total = await _count(conn, arguments, most=wanted.offset + wanted.limit + COUNTED_BEYOND)
+            rows = await rows_of(self._pool, caller, SQL["search"], arguments)
         except psycopg.DataError as error:
             raise unstorable(error, "the filter") from error
+        if not rows and wanted.offset:
+            return Found([], await self.count(caller, wanted, most=arguments["most"]), [])
+        total = rows[0]["total"] if rows else 0
         return Found([thread_of(row) for row in rows], total, [row["extracted"] for row in rows])
 
-    async def count(self, caller: Caller, wanted: ThreadFilter) -> int:
-        """All threads that match, counted to the end."""
+    async def count(self, caller: Caller, wanted: ThreadFilter, *, most: int | None = None) -> int:
+        """All threads that match, counted to the end or up to `most`. Raises InvalidRequest as `page`."""
         try:
-            async with connection(self._pool) as conn:
-                async with conn.pipeline():
-                    await act_for(conn, caller)
-                    answer = await conn.execute(SQL["count"], {**_matching(caller, wanted), "most": None})
-                row = await answer.fetchone()
+            rows = await rows_of(self._pool, caller, SQL["count"], {**_matching(caller, wanted), "most": most})
         except psycopg.DataError as error:
             raise unstorable(error, "the filter") from error
-        return int(row["total"]) if row else 0
-
-
-async def _count(conn: AsyncConnection[DictRow], arguments: dict[str, Any], *, most: int) -> int:
-    row = await (await conn.execute(SQL["count"], {**arguments, "most": most})).fetchone()
-    return int(row["total"]) if row else 0
+        return int(rows[0]["total"])
 
 
 def _matching(caller: Caller, wanted: ThreadFilter) -> dict[str, Any]:

@@ -1,4 +1,13 @@
--- search: a page of the caller's threads; ids come from the indexes (0012), rows under the policies and the conditions of every query
+-- search: a page of the caller's threads; ids come from the indexes (0012), rows under the policies and the conditions of every query.
+-- A page that is not full ends where all end; only behind a full one is counted.
+WITH found AS MATERIALIZED (
+  SELECT * FROM freehold.find_threads(%(metadata)s, %(must)s, %(values)s, %(status)s, %(ids)s::uuid[], %(sort_by)s, %(descending)s,
+                                      %(limit)s, %(offset)s)
+), counted AS MATERIALIZED (
+  SELECT CASE WHEN count(*) < %(limit)s THEN %(offset)s + count(*)
+              ELSE freehold.count_threads(%(metadata)s, %(must)s, %(values)s, %(status)s, %(ids)s::uuid[], %(most)s) END AS total
+    FROM found
+)
 SELECT threads.thread_id, organisation, owner, status, metadata, config, CASE WHEN %(with_values)s THEN "values" END AS "values",
        interrupts, error, temporary, created_at, updated_at, state_updated_at, status_at_rest, ttl_minutes, ttl_strategy, expires_at,
        (SELECT jsonb_object_agg(wanted.name, taken.value)
@@ -6,10 +15,9 @@ SELECT threads.thread_id, organisation, owner, status, metadata, config, CASE WH
                LATERAL (SELECT CASE wanted.root WHEN 'values' THEN "values" WHEN 'metadata' THEN metadata
                                                 WHEN 'config' THEN config WHEN 'interrupts' THEN interrupts END AS document) part,
                LATERAL (SELECT CASE WHEN wanted.is_list THEN jsonb_path_query_array(part.document, wanted.path, '{}', true)
-                                    ELSE jsonb_path_query_first(part.document, wanted.path, '{}', true) END AS value) taken) AS extracted
-  FROM freehold.find_threads(%(metadata)s, %(must)s, %(values)s, %(status)s, %(ids)s::uuid[], %(sort_by)s, %(descending)s,
-                             %(limit)s, %(offset)s) found
-  JOIN freehold.threads USING (thread_id)
+                                    ELSE jsonb_path_query_first(part.document, wanted.path, '{}', true) END AS value) taken) AS extracted,
+       counted.total
+  FROM counted, found JOIN freehold.threads USING (thread_id)
  WHERE @owned(threads)
  ORDER BY found.place
 
