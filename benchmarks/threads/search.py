@@ -15,13 +15,14 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median, quantiles
 from typing import Any
 from uuid import UUID, uuid4
 
+import psutil
 import psycopg
 from benchmarks.engine.machine import described
 from tests.conftest import Database, make_database
@@ -75,10 +76,14 @@ class Line:
     name: str
     found: int
     milliseconds: list[float]
+    #: Milliseconds of CPU a search takes of the server's process: what is left where others use the machine too.
+    cpu: float
 
     def __str__(self) -> str:
         p95 = quantiles(self.milliseconds, n=20)[-1]
-        return f"| {self.name} | {self.found} | {median(self.milliseconds):.1f} | {p95:.1f} | {max(self.milliseconds):.1f} |"
+        return (
+            f"| {self.name} | {self.found} | {median(self.milliseconds):.1f} | {p95:.1f} | {max(self.milliseconds):.1f} | {self.cpu:.1f} |"
+        )
 
 
 async def main() -> None:
@@ -98,7 +103,7 @@ async def main() -> None:
     finally:
         server.remove()
     print(f"{arguments.threads} threads of one owner among {2 * arguments.threads}; {arguments.rounds} searches each; {described()}\n")
-    print("| search | threads on the page | median ms | p95 ms | slowest ms |\n| --- | --- | --- | --- | --- |")
+    print("| search | threads on the page | median ms | p95 ms | slowest ms | Postgres CPU ms |\n| --- | --- | --- | --- | --- | --- |")
     print(*lines, sep="\n")
 
 
@@ -141,39 +146,41 @@ def _rows(owner: str, count: int) -> Iterator[tuple[Any, ...]]:
 
 
 async def _measure(pool: Pool, ids: list[UUID], rounds: int) -> list[Line]:
-    search, chance = ThreadSearch(pool), random.Random(7)
-    lines = []
-    for name, make in SEARCHES.items():
-        lines.append(await _line(search, name, [make(chance, ids) for _ in range(rounds)]))
+    search, chance, server = ThreadSearch(pool), random.Random(7), await _server_process(pool)
+
+    async def page(wanted: dict[str, Any]) -> int:
+        return len((await search.page(ANNA, ThreadFilter(**wanted))).threads)
+
+    lines = [await _line(server, page, name, [make(chance, ids) for _ in range(rounds)]) for name, make in SEARCHES.items()]
     for column in sorted(SORT_COLUMNS):
         for order in ("asc", "desc"):
             for name in ("nothing in particular", "metadata, 1 in 2", "status error"):
                 asked = [{**SEARCHES[name](chance, ids), "sort_by": column, "sort_order": order} for _ in range(rounds)]
-                lines.append(await _line(search, f"{name}, by {column} {order}", asked))
-    return [*lines, *await _inbox(pool, rounds)]
+                lines.append(await _line(server, page, f"{name}, by {column} {order}", asked))
+    inbox = Inbox(pool, Runs(pool))
 
+    async def questions(wanted: dict[str, Any]) -> int:
+        return len(await inbox.search(ANNA, InboxFilter(**wanted)))
 
-async def _inbox(pool: Pool, rounds: int) -> list[Line]:
-    """The first page of what waits for a person, as it comes and of one customer."""
-    inbox, chance, lines = Inbox(pool, Runs(pool)), random.Random(11), []
-    for name, metadata in (("inbox", None), ("inbox, metadata 1 in 1000", "customer")):
-        taken, found = [], 0
-        for _ in range(rounds):
-            wanted = InboxFilter(metadata={metadata: f"c{chance.randrange(1000)}"} if metadata else None)
-            since = time.perf_counter()
-            found = len(await inbox.search(ANNA, wanted))
-            taken.append((time.perf_counter() - since) * 1000)
-        lines.append(Line(name, found, taken))
+    customers = [{"metadata": {"customer": f"c{chance.randrange(1000)}"}} for _ in range(rounds)]
+    lines.append(await _line(server, questions, "inbox", [{}] * rounds))
+    lines.append(await _line(server, questions, "inbox, metadata 1 in 1000", customers))
     return lines
 
 
-async def _line(search: ThreadSearch, name: str, asked: list[dict[str, Any]]) -> Line:
-    taken, found = [], 0
+async def _server_process(pool: Pool) -> psutil.Process:
+    """The one that serves the pool's only connection."""
+    async with pool.connection() as conn:
+        return psutil.Process(conn.info.backend_pid)
+
+
+async def _line(server: psutil.Process, ask: Callable[[dict[str, Any]], Awaitable[int]], name: str, asked: list[dict[str, Any]]) -> Line:
+    taken, found, before = [], 0, sum(server.cpu_times()[:2])
     for wanted in asked:
         since = time.perf_counter()
-        found = len((await search.page(ANNA, ThreadFilter(**wanted))).threads)
+        found = await ask(wanted)
         taken.append((time.perf_counter() - since) * 1000)
-    return Line(name, found, taken)
+    return Line(name, found, taken, (sum(server.cpu_times()[:2]) - before) * 1000 / len(asked))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from freehold.core.caller import Caller
 from freehold.core.errors import InvalidRequest
 from freehold.core.extract import parse_paths
+from freehold.storage import thread_search
 from freehold.storage.pool import Pool, as_caller, create_pool
 from freehold.storage.thread_search import SORT_COLUMNS, ThreadFilter, ThreadSearch
 from freehold.storage.threads import Threads
@@ -80,7 +81,7 @@ async def test_rules_of_the_project_narrow_or_widen_what_is_found(pool: Pool) ->
 
 async def test_the_look_into_the_indexes_knows_its_caller_from_the_transaction_alone(pool: Pool) -> None:
     await thread(pool, ANNA, {"key": "a"})
-    look = "SELECT * FROM freehold.find_threads('{}', '{}', '{}', NULL, NULL, 'created_at', true, 10, 0)"
+    look = "SELECT * FROM freehold.find_threads('{}', '{}', '{}', NULL, NULL, 'created_at', true, false, 10, 0)"
     async with pool.connection() as conn:
         assert await (await conn.execute(look)).fetchall() == []  # nobody's transaction
     async with as_caller(pool, BOB) as conn:
@@ -111,6 +112,19 @@ async def test_the_total_counts_on_behind_the_page_and_a_page_behind_the_end_is_
     assert (await search.page(ANNA, ThreadFilter(limit=5))).total == 5
     behind = await search.page(ANNA, ThreadFilter(limit=2, offset=8))
     assert (behind.threads, behind.total) == ([], 5)
+
+
+async def test_pages_are_the_same_whether_few_match_or_many(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        await thread(pool, ANNA, {"even": number % 2 == 0, "n": number})
+    for beyond in (0, 1000):  # 0: as if there were too many to be counted
+        monkeypatch.setattr(thread_search, "COUNTED_BEYOND", beyond)
+        for column in SORT_COLUMNS:
+            pages = [ThreadFilter(metadata={"even": True}, sort_by=column, limit=2, offset=offset) for offset in (0, 2, 4, 6)]
+            found = [item.thread_id for page in pages for item in (await ThreadSearch(pool).page(ANNA, page)).threads]
+            assert (len(found), len(set(found))) == (6, 6)
+            whole = await ThreadSearch(pool).page(ANNA, ThreadFilter(metadata={"even": True}, sort_by=column))
+            assert [item.thread_id for item in whole.threads] == found
 
 
 async def test_values_that_were_not_asked_for_are_not_read_but_can_be_looked_into(pool: Pool) -> None:

@@ -44,11 +44,11 @@ BEGIN
   IF must <> '{}' THEN  -- what the project's own rules let this request see; the caller's own is above
     wanted := wanted || ' AND t.metadata @> $7';
   END IF;
-  IF "values" <> '{}' THEN
+  IF "values" <> '{}' AND freehold.top_scalars("values") IS DISTINCT FROM "values" THEN
     wanted := wanted || ' AND t."values" @> $4';
-    IF freehold.top_scalars("values") <> '{}' THEN
-      wanted := wanted || ' AND t.searchable @> freehold.top_scalars($4)';
-    END IF;
+  END IF;
+  IF freehold.top_scalars("values") IS NOT NULL THEN
+    wanted := wanted || ' AND t.searchable @> freehold.top_scalars($4)';
   END IF;
   IF status IS NOT NULL THEN
     wanted := wanted || ' AND t.status = $5';
@@ -59,20 +59,23 @@ BEGIN
   RETURN wanted;
 END $$;
 
--- One page of the caller's threads that match, in order.
+-- One page of the caller's threads that match, in order. Where they are known to be `few`, all of them are looked up and sorted; else
+-- the index of the order is walked until the page is full. The planner cannot choose between the two: it takes a short page for a
+-- short walk, also where only one thread in a thousand matches.
 CREATE FUNCTION freehold.find_threads(metadata jsonb, must jsonb, "values" jsonb, status text, ids uuid[], sort_by text, descending boolean,
-                                      most integer, beyond integer)
+                                      few boolean, most integer, beyond integer)
 RETURNS TABLE (thread_id uuid, place bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   direction text := CASE WHEN descending THEN ' DESC' ELSE ' ASC' END;
   first_key text := CASE sort_by WHEN 'created_at' THEN 't.created_at' WHEN 'updated_at' THEN 't.updated_at'
-                                 WHEN 'state_updated_at' THEN 't.state_updated_at' WHEN 'status' THEN 't.status' END;
-  keys text := COALESCE(first_key || direction || ', ', '') || 't.thread_id' || direction;
+                                 WHEN 'state_updated_at' THEN 't.state_updated_at' WHEN 'status' THEN 't.status' ELSE 't.thread_id' END;
+  matching text := 'SELECT t.thread_id, ' || first_key || ' AS key' || freehold.threads_matching(metadata, must, "values", status, ids);
 BEGIN
   RETURN QUERY EXECUTE
-    'SELECT found.thread_id, row_number() OVER () FROM (SELECT t.thread_id' || freehold.threads_matching(metadata, must, "values", status, ids)
-      || ' ORDER BY ' || keys || ' LIMIT $8 OFFSET $9) found'
+    'SELECT page.thread_id, row_number() OVER () FROM (SELECT found.thread_id FROM (' || matching
+      || CASE WHEN few THEN ' OFFSET 0' ELSE '' END  -- keeps the limit from what is looked up
+      || ') found ORDER BY found.key' || direction || ', found.thread_id' || direction || ' LIMIT $8 OFFSET $9) page'
     USING current_setting('freehold.organisation', true), current_setting('freehold.owner', true), metadata, "values", status, ids,
           must, most, beyond;
 END $$;

@@ -1,12 +1,9 @@
 -- search: a page of the caller's threads; ids come from the indexes (0012), rows under the policies and the conditions of every query.
--- A page that is not full ends where all end; only behind a full one is counted.
-WITH found AS MATERIALIZED (
-  SELECT * FROM freehold.find_threads(%(metadata)s, %(must)s, %(values)s, %(status)s, %(ids)s::uuid[], %(sort_by)s, %(descending)s,
-                                      %(limit)s, %(offset)s)
-), counted AS MATERIALIZED (
-  SELECT CASE WHEN count(*) < %(limit)s THEN %(offset)s + count(*)
-              ELSE freehold.count_threads(%(metadata)s, %(must)s, %(values)s, %(status)s, %(ids)s::uuid[], %(most)s) END AS total
-    FROM found
+WITH counted AS MATERIALIZED (
+  SELECT freehold.count_threads(%(metadata)s, %(must)s, %(values)s, %(status)s, %(ids)s::uuid[], %(most)s) AS total
+), found AS MATERIALIZED (
+  SELECT page.* FROM counted, freehold.find_threads(%(metadata)s, %(must)s, %(values)s, %(status)s, %(ids)s::uuid[], %(sort_by)s,
+                                                    %(descending)s, counted.total < %(most)s, %(limit)s, %(offset)s) page
 )
 SELECT threads.thread_id, organisation, owner, status, metadata, config, CASE WHEN %(with_values)s THEN "values" END AS "values",
        interrupts, error, temporary, created_at, updated_at, state_updated_at, status_at_rest, ttl_minutes, ttl_strategy, expires_at,
