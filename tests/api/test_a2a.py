@@ -228,7 +228,9 @@ async def test_a_card_says_who_the_agent_is_and_where(served: Served) -> None:
 
 
 async def test_objects_of_version_0_3_say_what_they_are(served: Served) -> None:
-    task = await served.result("speaker", "message/send", message("hello", contextId="my talk"))
+    sent = message("hello", contextId="my talk")
+    task = await served.result("speaker", "message/send", sent)
+    assert task["history"][0]["messageId"] == sent["message"]["messageId"]
     assert (task["kind"], task["contextId"], task["status"]["state"]) == ("task", "my talk", "completed")
     assert task["artifacts"] == [{"artifactId": task["id"], "name": "answer", "parts": [{"kind": "text", "text": "1: hello"}]}]
     assert [(said["kind"], said["role"]) for said in task["history"]] == [("message", "user"), ("message", "agent")]

@@ -15,8 +15,8 @@ from tests.conftest import Database
 from tests.support import documents
 
 from freehold.core.caller import LOCAL, Caller
-from freehold.core.errors import ConfigError, InvalidRequest, ModelUnavailable
-from freehold.rag.embed import DIMENSIONS
+from freehold.core.errors import ConfigError, DownloadError, InvalidRequest, ModelUnavailable
+from freehold.rag.embed import DIMENSIONS, Embedder
 from freehold.rag.embeddings import OwnEmbeddings
 from freehold.storage.migrate import migrate
 from freehold.storage.pool import Pool, connection, create_pool
@@ -305,6 +305,17 @@ async def test_our_own_model_finds_what_means_the_same(pool: Pool) -> None:
     await store.aput(NOTES, "food", {"text": "She never eats meat."})
     await store.aput(NOTES, "car", {"text": "The engine needs new oil."})
     assert await keys(store, query="Is she a vegetarian?") == ["food", "car"]
+
+
+async def test_a_model_that_cannot_be_fetched_is_away_and_no_fault_of_the_request(pool: Pool) -> None:
+    async def load() -> Embedder:
+        raise DownloadError("no way out", hint="connect once")
+
+    store = Stores(pool, semantic=Semantic(OwnEmbeddings(load), "own", DIMENSIONS)).of(LOCAL)
+    with pytest.raises(ModelUnavailable, match="no way out") as away:
+        await store.aput(NOTES, "item", {"text": "a"})
+    assert away.value.hint == "connect once"
+    await store.aput(NOTES, "item", {"text": "a"}, index=False)
 
 
 async def test_an_embedder_that_fails_or_lies_stores_nothing(pool: Pool) -> None:

@@ -1,1 +1,1 @@
-"""What survives: Postgres. SQL in queries/ and migrations/, the checkpointer, one module per noun."""
+"""What survives: Postgres. SQL in queries/ and migrations/, the checkpointer, the store, one module per noun."""

@@ -22,6 +22,9 @@ from freehold.server.parts import ServerParts
 from freehold.storage.runs import Target
 from freehold.storage.tasks import CONTEXT, TASK, Tasks
 
+#: In a run's metadata: what the client called the message that started it.
+_MESSAGE = "a2a_message"
+
 _HUMAN = frozenset({"human", "user"})
 
 
@@ -94,7 +97,8 @@ def begun(followed: Followed) -> Task:
 
 
 def _task(followed: Followed, state: State) -> Task:
-    given = tuple(Said("user", (text_of(message),), message_id=str(message.get("id", ""))) for message in followed.given)
+    named = str(followed.newest.metadata.get(_MESSAGE) or f"{followed.newest.run_id}-message")
+    given = tuple(Said("user", (text_of(message),), message_id=named) for message in followed.given)
     at = datetime.now(UTC) if followed.newest.is_active else followed.newest.updated_at
     return Task(followed.task_id, followed.context, state, at, history=given)
 
@@ -151,7 +155,7 @@ async def go_on(
 
 def _noted(asked: Asked) -> dict[str, Any]:
     """What the client wanted to be kept with its message."""
-    return {"a2a_metadata": asked.metadata} if asked.metadata else {}
+    return {_MESSAGE: asked.said.message_id, **({"a2a_metadata": asked.metadata} if asked.metadata else {})}
 
 
 def _answer(said: Said, ids: Sequence[str]) -> Any:

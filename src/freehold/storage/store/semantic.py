@@ -77,12 +77,12 @@ class Semantic:
         return made
 
     def _explained(self, error: Exception) -> FreeholdError:
-        """What an embedder raised, which may be the project's own function or somebody's client."""
-        if isinstance(error, FreeholdError):
+        """What an embedder raised: our own, whose model may have to be fetched first, the project's function, or somebody's client."""
+        if isinstance(error, ConfigError):
             return error
-        return ModelUnavailable(
-            f"the store's embedder {self.model} failed: {type(error).__name__}", hint="the item was not stored or searched"
-        )
+        if isinstance(error, FreeholdError):
+            return ModelUnavailable(f"the store's embedder {self.model} failed: {error.message}", hint=error.hint)
+        return ModelUnavailable(f"the store's embedder {self.model} failed: {type(error).__name__}", hint="nothing was stored")
 
     def _literal(self, vector: Sequence[float]) -> str:
         if len(vector) != self.dims:
