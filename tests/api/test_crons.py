@@ -301,6 +301,29 @@ async def test_an_assistant_or_thread_that_is_not_there_makes_no_cron(http: http
     assert missing.status_code == 404
 
 
+@pytest.mark.compat("Crons", "several servers and workers", "every date of a schedule fires exactly once")
+async def test_with_two_servers_and_two_workers_every_date_fires_once(database_url: str, valkey: ValkeyServer) -> None:
+    with serving(database_url, valkey.url) as first, serving(database_url, valkey.url) as second:
+        async with get_client(url=first, api_key=None) as one, get_client(url=second, api_key=None) as other:
+            made: list[Any] = [
+                await client.crons.create("echo", schedule=EVERY_SECOND, input={"text": "tick"}, on_run_completed="keep")
+                for client in (one, other, one, other)
+            ]
+            async with asyncio.timeout(60):
+                while min([len(await threads_of(other, cron["cron_id"])) for cron in made]) < 5:
+                    await asyncio.sleep(0.5)
+            for cron in made:
+                await one.crons.delete(cron["cron_id"])
+            runs = [
+                run
+                for cron in made
+                for thread in await threads_of(one, cron["cron_id"])
+                for run in await one.runs.list(thread["thread_id"])
+            ]
+    fired = [(run["metadata"]["cron_id"], run["metadata"]["cron_run_date"]) for run in runs]
+    assert len(fired) == len(set(fired)) >= 20
+
+
 @pytest.fixture(scope="module")
 def guarded_url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
     """A server that needs keys."""
