@@ -83,7 +83,7 @@ async def test_questions_of_all_threads_are_listed_what_waits_longest_first(ada:
     assert [question["thread_id"] for question in await waiting(ada, sort_order="desc")] == [second, first]
 
 
-@pytest.mark.compat("Inbox", "POST /inbox/search filters", "by graph, thread, metadata and age, a page at a time")
+@pytest.mark.compat("Inbox", "POST /inbox/search: filters", "by graph, thread, metadata and age, a page at a time")
 async def test_questions_are_found_by_graph_thread_metadata_and_age(ada: httpx.AsyncClient) -> None:
     first, second = await asked(ada, "one"), await asked(ada, "two")
     moment = (await waiting(ada, thread_ids=[second]))[0]["created_at"]
@@ -194,6 +194,10 @@ async def test_a_stranger_neither_sees_nor_answers(url: str, api_database_url: s
         assert (await respond(bob, (question, "x"))).status_code == 404
         assert (await respond(bob, (own, "x"), (question, "x"))).status_code == 404
         assert await waiting(bob) == [own]
+        steps = [{"updates": [{"values": {"text": "bob's"}, "as_node": "__input__"}]}]
+        taken = {"thread_id": thread_id, "graph_id": "people", "supersteps": steps, "if_exists": "do_nothing"}
+        assert (await bob.post("/threads", json=taken)).status_code == 409
+        assert (await bob.patch(f"/threads/{thread_id}", json={"ttl": 1})).status_code == 404
         assert (await bob.post(f"/threads/{thread_id}/copy")).status_code == 404
         assert (await bob.get(f"/threads/{thread_id}/storage")).status_code == 404
         assert (await bob.post("/threads/prune", json={"thread_ids": [thread_id]})).json() == {"pruned_count": 0}
@@ -240,7 +244,7 @@ async def test_threads_get_the_default_time_to_live_of_the_project(ada: httpx.As
     assert (ttl["strategy"], ttl["ttl_minutes"]) == ("delete", 5)
 
 
-@pytest.mark.compat("Threads", "checkpointer.ttl of langgraph.json: threads made by runs", "they get the default too")
+@pytest.mark.compat("Threads", "checkpointer.ttl of langgraph.json, threads made by runs", "they get the default too")
 async def test_threads_that_runs_make_get_the_default_time_to_live(ada: httpx.AsyncClient) -> None:
     made = str(uuid4())
     body = {"assistant_id": "people", "input": {"text": "one"}}

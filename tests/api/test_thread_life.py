@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -10,6 +11,9 @@ import httpx
 import pytest
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError, UnprocessableEntityError
+
+from freehold.storage.expiry import Expiry
+from freehold.storage.pool import Pool, create_pool
 
 MISSING = "0199c0de-0000-7000-8000-00000000dead"
 
@@ -20,6 +24,12 @@ STEPS = [
 ]
 
 
+@pytest.fixture
+async def pool(api_database_url: str) -> AsyncIterator[Pool]:
+    async with create_pool(api_database_url, max_size=1) as pool:
+        yield pool
+
+
 async def conversation(sdk: LangGraphClient, *said: str) -> str:
     """A thread on which `talker` answered so many times."""
     thread_id = str(uuid4())
@@ -28,7 +38,7 @@ async def conversation(sdk: LangGraphClient, *said: str) -> str:
     return thread_id
 
 
-@pytest.mark.compat("Threads", "POST /threads supersteps", "one checkpoint per superstep; the next run goes on from the last")
+@pytest.mark.compat("Threads", "POST /threads: supersteps", "one checkpoint per superstep; the next run goes on from the last")
 async def test_a_thread_begins_with_the_state_it_is_given_and_goes_on(sdk: LangGraphClient) -> None:
     thread = await sdk.threads.create(supersteps=STEPS, graph_id="echo")
     assert (thread["values"], thread["status"]) == ({"text": "from elsewhere", "log": ["one"]}, "interrupted")
@@ -37,7 +47,7 @@ async def test_a_thread_begins_with_the_state_it_is_given_and_goes_on(sdk: LangG
     assert (await sdk.runs.wait(thread["thread_id"], "echo", input=None))["log"] == ["one", "second:from elsewhere"]
 
 
-@pytest.mark.compat("Threads", "POST /threads supersteps command", "a command updates the state and goes to the node it names")
+@pytest.mark.compat("Threads", "POST /threads: supersteps with a command", "a command updates the state and goes to the node it names")
 async def test_a_superstep_may_be_a_command(sdk: LangGraphClient, http: httpx.AsyncClient) -> None:
     step = {"updates": [{"command": {"update": {"text": "jumped"}, "goto": "second"}, "as_node": "first"}]}
     thread = (await http.post("/threads", json={"supersteps": [step], "graph_id": "echo"})).json()
@@ -106,7 +116,7 @@ async def test_a_copy_made_during_a_run_outlives_the_run_that_is_rolled_back(sdk
     assert (await sdk.threads.get(copy))["status"] == "idle"
 
 
-@pytest.mark.compat("Threads", "POST /threads/prune delete", "the threads are gone with their runs; threads with a run are passed over")
+@pytest.mark.compat("Threads", "POST /threads/prune: delete", "the threads are gone with their runs; threads with a run are passed over")
 async def test_pruned_threads_are_gone_but_not_those_that_run(sdk: LangGraphClient) -> None:
     done, busy = await conversation(sdk, "one"), str((await sdk.threads.create())["thread_id"])
     run = await sdk.runs.create(busy, "waits", input={"text": "x"})
@@ -117,7 +127,7 @@ async def test_pruned_threads_are_gone_but_not_those_that_run(sdk: LangGraphClie
     await sdk.runs.cancel(busy, run["run_id"], wait=True)
 
 
-@pytest.mark.compat("Threads", "POST /threads/prune keep_latest", "older checkpoints are gone, the latest state stays and goes on")
+@pytest.mark.compat("Threads", "POST /threads/prune: keep_latest", "older checkpoints are gone, the latest state stays and goes on")
 async def test_a_thread_pruned_to_its_latest_state_goes_on(sdk: LangGraphClient) -> None:
     thread_id = await conversation(sdk, "one", "two")
     before = await sdk.threads.get_state(thread_id)
@@ -128,7 +138,11 @@ async def test_a_thread_pruned_to_its_latest_state_goes_on(sdk: LangGraphClient)
     assert len(ended["messages"]) == 6
 
 
-@pytest.mark.compat("Threads", "ttl on create and update, GET ?include=ttl", "minutes, strategy and the moment it ends are shown")
+@pytest.mark.compat(
+    "Threads",
+    "POST /threads, PATCH /threads/{id}: ttl; GET /threads/{id}?include=ttl",
+    "minutes, strategy and the moment it ends are shown",
+)
 async def test_a_thread_tells_when_it_ends(sdk: LangGraphClient) -> None:
     thread = await sdk.threads.create(ttl=90)
     shown = (await sdk.threads.get(thread["thread_id"], include=["ttl"]))["ttl"]  # type: ignore[typeddict-item]
@@ -141,14 +155,35 @@ async def test_a_thread_tells_when_it_ends(sdk: LangGraphClient) -> None:
     assert "ttl" not in await sdk.threads.get((await sdk.threads.create())["thread_id"], include=["ttl"])
 
 
-@pytest.mark.compat("Threads", "PATCH with Prefer: return=minimal", "the metadata is merged and the answer has no body")
+@pytest.mark.compat("Threads", "ttl: strategy delete", "once its time is over the thread is gone with its checkpoints")
+async def test_a_thread_is_gone_once_its_time_is_over(sdk: LangGraphClient, pool: Pool) -> None:
+    thread_id = await conversation(sdk, "one")
+    await sdk.threads.update(thread_id, metadata={}, ttl={"ttl": 1e-6, "strategy": "delete"})
+    await Expiry(pool).sweep(1000)
+    with pytest.raises(NotFoundError):
+        await sdk.threads.get(thread_id)
+    await sdk.threads.create(thread_id=thread_id, graph_id="talker")
+    assert await sdk.threads.get_history(thread_id) == []
+
+
+@pytest.mark.compat("Threads", "ttl: strategy keep_latest", "once its time is over older checkpoints are gone; the thread goes on")
+async def test_a_thread_keeps_its_latest_state_once_its_time_is_over(sdk: LangGraphClient, pool: Pool) -> None:
+    thread_id = await conversation(sdk, "one", "two")
+    await sdk.threads.update(thread_id, metadata={}, ttl={"ttl": 1e-6, "strategy": "keep_latest"})
+    await Expiry(pool).sweep(1000)
+    assert len(await sdk.threads.get_history(thread_id)) == 1
+    ended = await sdk.runs.wait(thread_id, "talker", input={"messages": [{"role": "user", "content": "three"}]})
+    assert len(ended["messages"]) == 6
+
+
+@pytest.mark.compat("Threads", "PATCH /threads/{id}: Prefer: return=minimal", "the metadata is merged and the answer has no body")
 async def test_an_update_may_be_answered_without_a_body(sdk: LangGraphClient) -> None:
     thread_id = (await sdk.threads.create(metadata={"a": 1}))["thread_id"]
     assert await sdk.threads.update(thread_id, metadata={"b": 2}, return_minimal=True) is None
     assert (await sdk.threads.get(thread_id))["metadata"] == {"a": 1, "b": 2}
 
 
-@pytest.mark.compat("Threads", "POST /threads/search extract", "each path's value is shown under its name, null where there is none")
+@pytest.mark.compat("Threads", "POST /threads/search: extract", "each path's value is shown under its name, null where there is none")
 async def test_a_search_takes_out_what_it_is_asked_for(sdk: LangGraphClient) -> None:
     thread_id = await conversation(sdk, "hello", "bye")
     await sdk.threads.update(thread_id, metadata={"who": {"name": "Ada"}})
@@ -174,7 +209,7 @@ async def test_a_search_takes_out_what_it_is_asked_for(sdk: LangGraphClient) -> 
     assert set(found) == {"thread_id", "extracted"}
 
 
-@pytest.mark.compat("Threads", "POST /threads/search sort_by", "every column sorts, both ways")
+@pytest.mark.compat("Threads", "POST /threads/search: sort_by, sort_order", "every column sorts, both ways")
 @pytest.mark.parametrize("column", ["thread_id", "status", "created_at", "updated_at", "state_updated_at"])
 async def test_threads_are_sorted_by_every_column_both_ways(sdk: LangGraphClient, column: str) -> None:
     mark = str(uuid4())
@@ -190,7 +225,7 @@ async def test_threads_are_sorted_by_every_column_both_ways(sdk: LangGraphClient
     assert [thread["thread_id"] for thread in down] == [thread["thread_id"] for thread in up][::-1]
 
 
-@pytest.mark.compat("Threads", "POST /threads/search pagination", "the headers tell how many match and where the next page begins")
+@pytest.mark.compat("Threads", "POST /threads/search: pagination", "the headers tell how many match and where the next page begins")
 async def test_pages_tell_how_many_there_are_and_where_to_go_on(http: httpx.AsyncClient) -> None:
     mark = str(uuid4())
     for number in range(3):

@@ -54,7 +54,6 @@ async def checkpoints(pool: Pool, thread_id: UUID) -> int:
     return int(row["n"])
 
 
-@pytest.mark.compat("Threads", "ttl strategy delete", "once its time is over the thread is gone with its checkpoints")
 async def test_a_thread_goes_with_all_it_has_once_its_time_is_over(pool: Pool) -> None:
     over, later = await thread(pool, "delete"), await thread(pool, "delete", over=False)
     assert await Expiry(pool).sweep(10) == Swept(deleted=1)
@@ -63,7 +62,6 @@ async def test_a_thread_goes_with_all_it_has_once_its_time_is_over(pool: Pool) -
     assert [await checkpoints(pool, over), await checkpoints(pool, later)] == [0, 3]
 
 
-@pytest.mark.compat("Threads", "ttl strategy keep_latest", "once its time is over its older checkpoints are gone, and the time begins anew")
 async def test_a_thread_keeps_its_latest_checkpoint_and_its_time_begins_anew(pool: Pool) -> None:
     over = await thread(pool, "keep_latest")
     assert await Expiry(pool).sweep(10) == Swept(cut=1)
