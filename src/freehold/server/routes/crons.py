@@ -108,7 +108,9 @@ async def _runner(request: Request, caller: Caller, body: CronBody, thread_id: U
     config = {"configurable": {}, **body.config.plain()}
     kwargs = {"input": body.input, "config": config, "context": body.context, "webhook": body.webhook}
     offered = {"thread_id": thread_id, "assistant_id": body.assistant_id, "metadata": dict(body.metadata), "kwargs": kwargs}
-    return await authentication.allow(request, caller, "threads", "create_run", offered)
+    runner = await authentication.allow(request, caller, "threads", "create_run", offered)
+    request.state.action = ("crons", "create")  # what the audit log tells of
+    return runner
 
 
 def _with_metadata(given: JsonObject, metadata: JsonObject | None) -> JsonObject:
