@@ -25,6 +25,7 @@ from freehold.core.run import Run
 from freehold.core.schedule import Schedule
 from freehold.storage import queries
 from freehold.storage.assistants import assistant_within
+from freehold.storage.lifetime import TimeToLive
 from freehold.storage.pool import Pool, as_caller, connection, unstorable
 from freehold.storage.runs import Accepted, Runs, Target, stored_request
 
@@ -63,11 +64,12 @@ class Firing:
 
 
 class Crons:
-    """All statements on the crons table."""
+    """All statements on the crons table. `lifetime`: that of threads which firings make and keep."""
 
-    def __init__(self, pool: Pool, runs: Runs) -> None:
+    def __init__(self, pool: Pool, runs: Runs, *, lifetime: TimeToLive | None = None) -> None:
         self._pool = pool
         self._runs = runs
+        self._lifetime = lifetime
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -178,7 +180,8 @@ class Crons:
     async def _accept(self, conn: Connection, cron: Cron) -> Accepted:
         caller = acting(cron, cron_id=str(cron.cron_id)) if cron.thread_id is None else acting(cron)  # marks the firing's own thread
         assistant = await assistant_within(conn, caller.running(), cron.assistant_id)
-        target = Target(cron.assistant_id, assistant.graph_id, cron.thread_id, temporary=cron.on_run_completed == "delete")
+        is_temporary = cron.on_run_completed == "delete"
+        target = Target(cron.assistant_id, assistant.graph_id, cron.thread_id, temporary=is_temporary, lifetime=self._lifetime)
         due = cron.next_run_date.isoformat() if cron.next_run_date else None
         metadata = {**cron.metadata, "cron_id": str(cron.cron_id), "cron_run_date": due}
         request = executed(stored_request({**cron.request, "metadata": metadata}), Settings.of(assistant))

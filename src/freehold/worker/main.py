@@ -21,7 +21,6 @@ from freehold.core.errors import StorageUnavailable
 from freehold.core.run import Run
 from freehold.events.log import CANCEL, WAKE
 from freehold.graphs.project_config import ThreadTtlConfig
-from freehold.storage.crons import Crons
 from freehold.storage.inbox import Inbox
 from freehold.storage.retention import Policy, Retention
 from freehold.storage.runs import TEMPORARY_AT_ONCE, Claimant, Runs
@@ -31,7 +30,7 @@ from freehold.worker.execute import Needs, RunExecution
 from freehold.worker.expiry import expire_questions, sweep_threads
 from freehold.worker.lease import LeaseKeeper
 from freehold.worker.retention import prune_for_ever
-from freehold.worker.schedule import fire_for_ever
+from freehold.worker.schedule import crons_of, fire_for_ever
 from freehold.worker.store import sweep_for_ever
 
 log = logging.getLogger(__name__)
@@ -98,12 +97,13 @@ class Worker:
         self._on_ready = on_ready
         self._context = copy_context()
         with LeaseKeeper(self._database_url, self._lease_seconds, asyncio.get_running_loop()) as leases:
+            crons = crons_of(self._needs.pool, self._needs.runs, self._needs.graphs.project)
             helpers = [
                 asyncio.create_task(self._listen(leases), name="wake"),
                 asyncio.create_task(self._reap_for_ever(), name="reap"),
                 asyncio.create_task(prune_for_ever(Retention(self._needs.pool), self._retention), name="retention"),
                 asyncio.create_task(sweep_for_ever(self._needs.stores, self._sweep_minutes), name="store-sweep"),
-                asyncio.create_task(fire_for_ever(Crons(self._needs.pool, self._needs.runs), self._needs.events), name="crons"),
+                asyncio.create_task(fire_for_ever(crons, self._needs.events), name="crons"),
                 *([asyncio.create_task(sender.send_for_ever(), name="webhooks")] if (sender := self._needs.webhooks) else []),
                 asyncio.create_task(sweep_threads(self._needs.pool, _thread_ttl(self._needs)), name="thread-sweep"),
                 asyncio.create_task(expire_questions(_inbox(self._needs), self._needs.events), name="question-sweep"),

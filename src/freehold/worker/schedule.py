@@ -8,7 +8,11 @@ import random
 
 from freehold.core.errors import StorageUnavailable
 from freehold.events.log import EventLog
+from freehold.graphs.project import Project
 from freehold.storage.crons import Crons, Firing
+from freehold.storage.lifetime import TimeToLive
+from freehold.storage.pool import Pool
+from freehold.storage.runs import Runs
 from freehold.telemetry.metrics import CRON_FIRINGS
 
 log = logging.getLogger(__name__)
@@ -18,6 +22,12 @@ LOOK_SECONDS = 3.0
 
 #: Where another worker is at the crons that are due.
 BUSY_SECONDS = 0.1
+
+
+def crons_of(pool: Pool, runs: Runs, project: Project | None) -> Crons:
+    """The crons to fire; threads they make live as long as the project says."""
+    ttl = project.checkpointer.ttl if project and project.checkpointer else None
+    return Crons(pool, runs, lifetime=TimeToLive(ttl.default_ttl, ttl.strategy) if ttl and ttl.default_ttl else None)
 
 
 async def fire_for_ever(crons: Crons, events: EventLog) -> None:

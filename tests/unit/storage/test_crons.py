@@ -18,6 +18,7 @@ from freehold.core.ids import assistant_id, new_id
 from freehold.core.run import RunRequest
 from freehold.storage.assistants import Assistants
 from freehold.storage.crons import CronFilter, Crons
+from freehold.storage.lifetime import TimeToLive
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.runs import Runs
 from freehold.storage.threads import Threads
@@ -199,3 +200,13 @@ async def test_the_time_to_the_next_cron_is_told(crons: Crons) -> None:
     await crons.create(ANNA, cron(enabled=False))
     seconds = await crons.seconds_to_next()
     assert seconds is not None and 3500 < seconds <= 3600
+
+
+async def test_threads_that_firings_make_and_keep_live_as_long_as_the_project_says(pool: Pool) -> None:
+    crons = Crons(pool, Runs(pool), lifetime=TimeToLive(30, "delete"))
+    for completed in ("keep", "delete"):
+        await crons.create(ANNA, cron(on_run_completed=completed, next_run_date=datetime.now(UTC) - timedelta(seconds=1)))
+        await crons.fire_next()
+    async with pool.connection() as conn:
+        rows = await (await conn.execute("SELECT temporary, ttl_minutes FROM freehold.threads ORDER BY temporary")).fetchall()
+    assert [(row["temporary"], row["ttl_minutes"]) for row in rows] == [(False, 30), (True, None)]
