@@ -266,3 +266,24 @@ async def test_a_copy_is_answered_with_the_settings_of_its_assistant(ada: httpx.
     assert (run["assistant_id"], run["kwargs"]["config"]["tags"]) == (assistant_id, ["careful"])
     assert await log_of(ada, response) == [["one:copied"]]
     assert [item["thread_id"] for item in await waiting(ada)] == [thread_id]
+
+
+@pytest.mark.compat("Inbox", "human-in-the-loop middleware", "a tool call is approved, edited or rejected as its policy allows")
+@pytest.mark.parametrize(
+    ("decision", "said"),
+    [
+        ({"type": "approve"}, "Done: sent to ada"),
+        ({"type": "edit", "edited_action": {"name": "send_mail", "args": {"to": "bob"}}}, "sent to bob"),
+        ({"type": "reject", "message": "not today"}, "not today"),
+    ],
+)
+async def test_a_tool_call_waits_for_a_decision(ada: httpx.AsyncClient, decision: dict[str, Any], said: str) -> None:
+    thread_id = (await ada.post("/threads", json={})).json()["thread_id"]
+    body = {"assistant_id": "secretary", "input": {"messages": [{"role": "user", "content": "write to ada"}]}}
+    await ada.post(f"/threads/{thread_id}/runs/wait", json=body)
+    (question,) = await waiting(ada, graph_id="secretary")
+    assert question["value"]["action_requests"][0]["args"] == {"to": "ada"}
+    assert (await respond(ada, (question, {"decisions": [{"type": "perhaps"}]}))).status_code == 422
+    (run,) = (await respond(ada, (question, {"decisions": [decision]}))).json()["runs"]
+    ended = (await ada.get(f"/threads/{thread_id}/runs/{run['run_id']}/join")).json()
+    assert said in ended["messages"][-1]["content"]

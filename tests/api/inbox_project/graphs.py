@@ -1,10 +1,16 @@
-"""A graph that asks people: `text` says what and how."""
+"""Graphs that ask people: one whose `text` says what and how, and an agent that may not send a mail by itself."""
 
 from __future__ import annotations
 
 import operator
 from typing import Annotated, Any, TypedDict
 
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send, interrupt
 
@@ -43,3 +49,28 @@ _graph.add_node("ask", ask)
 _graph.add_conditional_edges(START, _each, ["ask"])
 _graph.add_edge("ask", END)
 people = _graph.compile()
+
+
+@tool
+def send_mail(to: str) -> str:
+    """Send a mail."""
+    return f"sent to {to}"
+
+
+class Secretary(BaseChatModel):
+    """Wants to send a mail, then says that it is done."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "secretary"
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        call = {"name": "send_mail", "args": {"to": "ada"}, "id": "call-1", "type": "tool_call"}
+        said = AIMessage("", tool_calls=[call]) if messages[-1].type == "human" else AIMessage(f"Done: {messages[-1].content}")
+        return ChatResult(generations=[ChatGeneration(message=said)])
+
+
+secretary = create_agent(Secretary(), [send_mail], middleware=[HumanInTheLoopMiddleware(interrupt_on={"send_mail": True})])
