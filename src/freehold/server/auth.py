@@ -217,9 +217,10 @@ Authenticated = Annotated[Caller, Depends(_authenticated)]
 
 
 def _tell(connection: HTTPConnection, resource: Resource, action: Action) -> None:
-    """The audit log, before anything is refused. Of several rights a request asks for, it tells of the one to change something."""
+    """The audit log, before anything is refused. Of several rights a request asks for, it tells of the first to change something."""
     state = connection.state
-    if action not in READING or getattr(state, "action", None) is None:
+    told = getattr(state, "action", None)
+    if told is None or (told[1] in READING and action not in READING):
         state.action = (resource, action)
     state.objects = connection.path_params
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from freehold.core.caller import Caller
 from freehold.core.ids import new_id
+from freehold.server import audit
 from freehold.server.auth import Authentication, permit
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import find_assistant
@@ -97,6 +98,7 @@ async def _create(request: Request, parts: ServerParts, caller: Caller, body: Cr
     payload = _with_metadata({key: value for key, value in given.items() if value is not None}, body.metadata)
     user = dict(caller.user) if caller.user else None
     cron = body.cron(new_id(), assistant_id, payload=payload, thread_id=thread_id, user=user, now=datetime.now(UTC))
+    audit.about(cron_id=cron.cron_id)
     return reply(shown(await parts.crons.create(caller, cron, runner=runner)))
 
 
