@@ -117,6 +117,14 @@ async def test_a_command_resumes_and_updates(sdk: LangGraphClient) -> None:
     assert (values["log"], values["text"]) == (["answer:blue"], "changed")  # type: ignore[call-overload]
 
 
+@pytest.mark.compat("Runs", "command: update as a list of pairs", "changes the state like an object does")
+async def test_a_command_updates_by_pairs(sdk: LangGraphClient) -> None:
+    thread_id = await new_thread(sdk)
+    await sdk.runs.wait(thread_id, "echo", input=TELL)
+    values = await sdk.runs.wait(thread_id, "echo", command={"update": [["text", "one"], ["log", ["two"]]]})  # type: ignore[typeddict-item]
+    assert (values["text"], values["log"][-1]) == ("one", "two")  # type: ignore[call-overload]
+
+
 @pytest.mark.compat("Runs", "command: goto", "a node, or a node with input of its own")
 async def test_a_command_goes_to_nodes(sdk: LangGraphClient) -> None:
     thread_id = await new_thread(sdk)

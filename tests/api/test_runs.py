@@ -160,6 +160,18 @@ async def test_a_stream_gives_the_steps_in_detail(sdk: LangGraphClient, mode: An
     assert len(parts) >= 4
 
 
+@pytest.mark.compat("Streams", "mode debug: checkpoint, parent_checkpoint", "the checkpoints of the history, as they are made")
+async def test_debugging_names_the_checkpoints_of_the_history(sdk: LangGraphClient) -> None:
+    thread_id = await new_thread(sdk)
+    parts = [part async for part in sdk.runs.stream(thread_id, "nested", input={"text": "hi"}, stream_mode="debug")]
+    told = [part.data["payload"] for part in parts if part.event == "debug" and part.data["type"] == "checkpoint"]
+    kept = await sdk.threads.get_history(thread_id, limit=10)
+    keys = ("checkpoint", "parent_checkpoint", "next")
+    assert [[item[key] for key in keys] for item in told] == [[state[key] for key in keys] for state in reversed(kept)]  # type: ignore[literal-required]
+    inside = next(task for item in told for task in item["tasks"] if task["name"] == "inner")
+    assert inside["checkpoint"] == {"thread_id": thread_id, "checkpoint_ns": f"inner:{inside['id']}"}
+
+
 @pytest.mark.compat("Streams", "mode custom", "what nodes write, in order")
 async def test_custom_events_come_in_order(sdk: LangGraphClient) -> None:
     parts = [part async for part in sdk.runs.stream(await new_thread(sdk), "slow", input={"text": "30"}, stream_mode="custom")]

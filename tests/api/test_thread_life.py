@@ -86,6 +86,8 @@ async def test_a_copy_has_all_of_a_thread_and_goes_on_by_itself(sdk: LangGraphCl
         [state["checkpoint"]["checkpoint_id"] for state in await sdk.threads.get_history(t["thread_id"])] for t in (copied, original)
     ]
     assert checkpoints[0] == checkpoints[1]
+    state = await sdk.threads.get_state(copied["thread_id"])
+    assert state["metadata"]["thread_id"] == state["checkpoint"]["thread_id"] == copied["thread_id"]
     message = {"messages": [{"role": "user", "content": "three"}]}
     ended = await sdk.runs.wait(copied["thread_id"], "talker", input=message)
     assert [item["content"] for item in ended["messages"]] == ["one", "one", "two", "two", "three", "three"]

@@ -94,6 +94,16 @@ _ADDRESS = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint
 _NOT_FOR_CLIENTS = ("__", "langgraph_auth", "freehold_")
 
 
+def checkpoint_address(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"configurable": {"thread_id": …, "checkpoint_id": …}}` -> the checkpoint clients know and send back: only keys it has.
+
+    The address of a subgraph that has yet to write has no `checkpoint_id`; `checkpoint_map` is part of subgraphs' checkpoints only.
+    """
+    found = config.get("configurable") or {}
+    named = {key: found[key] for key in ("checkpoint_id", "checkpoint_map") if found.get(key) is not None}
+    return {"thread_id": found.get("thread_id"), "checkpoint_ns": found.get("checkpoint_ns") or "", **named}
+
+
 def graph_keys(configurable: Mapping[str, Any]) -> dict[str, Any]:
     """What a client may give a graph by `configurable`: not where it runs, not for whom, nothing of LangGraph's own."""
     return {key: value for key, value in configurable.items() if key not in _ADDRESS and not key.startswith(_NOT_FOR_CLIENTS)}

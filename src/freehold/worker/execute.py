@@ -22,7 +22,7 @@ from langgraph.runtime import RunControl
 from langgraph.types import Command, Send, StateSnapshot
 
 from freehold.core import sequence
-from freehold.core.caller import Caller
+from freehold.core.caller import LOCAL, Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import CheckpointsMoved, FreeholdError, GraphError, LeaseLost, StorageUnavailable
 from freehold.core.ids import assistant_id
@@ -492,7 +492,7 @@ def run_config(run: Run, graph_id: str) -> RunnableConfig:
         "checkpoint_ns": "",
         **checkpoint,
         **ids,
-        "user_id": run.owner,
+        "user_id": _user_id(run),
         "langgraph_auth_user_id": run.owner,
         "langgraph_auth_user": whom,
         "langgraph_auth_permissions": whom["permissions"],
@@ -514,6 +514,13 @@ def run_config(run: Run, graph_id: str) -> RunnableConfig:
     return config
 
 
+def _user_id(run: Run) -> str:
+    """Who the run is for. Where nobody has to say who they are, a client may tell its users apart; nowhere else."""
+    told = (run.request.config.get("configurable") or {}).get("user_id")
+    alone = (run.organisation, run.owner) == (LOCAL.organisation, LOCAL.owner) and run.request.user is None
+    return told if alone and isinstance(told, str) else run.owner
+
+
 def _client_keys(configurable: Any) -> dict[str, Any]:
     if not isinstance(configurable, Mapping):
         return {}
@@ -531,6 +538,8 @@ def _command(asked: Mapping[str, Any]) -> Command[Any]:
         for item in (goto if isinstance(goto, list) else [goto] if goto else [])
     ]
     update = asked.get("update")
+    if isinstance(update, list):  # pairs; JSON has no tuples, which is what LangGraph knows them by
+        update = [tuple(pair) for pair in update]
     return Command(update=update, resume=asked.get("resume"), goto=cast(Any, targets))
 
 

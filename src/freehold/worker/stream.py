@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,6 +13,7 @@ from langgraph.pregel import Pregel
 from langgraph.stream.transformers import LifecyclePayload, LifecycleTransformer
 
 from freehold.core.encode import to_json
+from freehold.core.run import checkpoint_address
 
 INTERRUPT = "__interrupt__"
 
@@ -207,8 +208,30 @@ def task_on_wire(part: Any) -> Any:
     return part
 
 
+def debug_on_wire(part: Any) -> Any:
+    """What mode `debug` tells: a checkpoint with the address clients send back, those of its subgraphs included; tasks as in `tasks`."""
+    if part.get("type") != "checkpoint":
+        return {**part, "payload": task_on_wire(part["payload"])}
+    told = part["payload"]
+    parent = told.get("parent_config")
+    addresses = {"checkpoint": checkpoint_address(told["config"]), "parent_checkpoint": checkpoint_address(parent) if parent else None}
+    return {**part, "payload": {**told, "tasks": [_debug_task(task) for task in told["tasks"]], **addresses}}
+
+
+def _debug_task(task: Mapping[str, Any]) -> dict[str, Any]:
+    state = task.get("state")
+    if not isinstance(state, Mapping) or "configurable" not in state:
+        return dict(task)
+    return {**{key: value for key, value in task.items() if key != "state"}, "checkpoint": checkpoint_address(state)}
+
+
 def _unchanged(part: Any) -> Any:
     return part
 
 
-_WIRE: dict[str, Callable[[Any], Any]] = {"values": values_on_wire, "updates": values_on_wire, "tasks": task_on_wire}
+_WIRE: dict[str, Callable[[Any], Any]] = {
+    "values": values_on_wire,
+    "updates": values_on_wire,
+    "tasks": task_on_wire,
+    "debug": debug_on_wire,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -39,6 +40,12 @@ def test_nobody_can_set_who_and_where_a_run_is(key: str) -> None:
     forged = run_config(run(config={"configurable": {key: "forged"}, "metadata": {"run_id": "forged"}}), "agent")
     assert forged["configurable"][key] == honest["configurable"][key] != "forged"
     assert forged["metadata"]["run_id"] == str(RUN)
+
+
+def test_where_nobody_has_to_say_who_they_are_a_client_tells_its_users_apart() -> None:
+    asked = replace(run(config={"configurable": {"user_id": "ada"}}), organisation="local", owner="local")
+    configurable = run_config(asked, "agent")["configurable"]
+    assert (configurable["user_id"], configurable["langgraph_auth_user_id"]) == ("ada", "local")
 
 
 def test_a_client_cannot_forge_the_user_that_graphs_trust() -> None:

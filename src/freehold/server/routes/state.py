@@ -13,6 +13,7 @@ from starlette.responses import Response
 from freehold.core.caller import Caller
 from freehold.core.encode import to_json
 from freehold.core.errors import InvalidRequest, NotFound
+from freehold.core.run import checkpoint_address
 from freehold.server.auth import ThreadChanger, ThreadReader
 from freehold.server.graph_state import graph_id_of, opened, thread_config
 from freehold.server.json_body import JsonRoute
@@ -75,7 +76,7 @@ async def update(thread_id: UUID, body: wire.StateUpdate, caller: ThreadChanger,
         interrupts = wire.interrupts_by_task(after)
         await held.set_state(values=to_json(after.values), interrupts=interrupts, paused=bool(interrupts or after.next))
     await announce_state(parts, thread_id, wire.state(after))
-    address = wire.checkpoint(made)
+    address = checkpoint_address(made)
     return reply({"checkpoint": address, "configurable": address, "checkpoint_id": address["checkpoint_id"]})
 
 

@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.types import PregelTask, StateSnapshot
 from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
 from freehold.core.errors import InvalidRequest
 from freehold.core.extract import parse_paths
+from freehold.core.run import checkpoint_address
 from freehold.server.wire.body import Body, JsonObject, only
 from freehold.storage.lifetime import Strategy, TimeToLive
 from freehold.storage.thread_search import ThreadFilter
@@ -306,14 +306,15 @@ class StateUpdated(BaseModel):
 
 def state(snapshot: StateSnapshot) -> JsonObject:
     """A snapshot as `StateShown`."""
+    address = checkpoint_address(snapshot.config)
     return {
         "values": snapshot.values,
         "next": snapshot.next,
         "tasks": [_task(task) for task in snapshot.tasks],
-        "metadata": snapshot.metadata,
+        "metadata": {**snapshot.metadata, "thread_id": address["thread_id"]} if snapshot.metadata else snapshot.metadata,
         "created_at": snapshot.created_at,
-        "checkpoint": checkpoint(snapshot.config),
-        "parent_checkpoint": checkpoint(snapshot.parent_config) if snapshot.parent_config else None,
+        "checkpoint": address,
+        "parent_checkpoint": checkpoint_address(snapshot.parent_config) if snapshot.parent_config else None,
         "interrupts": interrupts(snapshot.interrupts),
     }
 
@@ -332,13 +333,6 @@ def blank_state(thread: Thread) -> JsonObject:
     }
 
 
-def checkpoint(config: RunnableConfig | Mapping[str, Any]) -> JsonObject:
-    """`{"configurable": {"thread_id": …, "checkpoint_id": …}}` -> the checkpoint clients send back."""
-    found = config.get("configurable") or {}
-    named = {key: found.get(key) for key in ("thread_id", "checkpoint_ns", "checkpoint_id")}
-    return {**named, "checkpoint_ns": named["checkpoint_ns"] or "", "checkpoint_map": found.get("checkpoint_map")}
-
-
 def interrupts(found: Sequence[Any]) -> list[JsonObject]:
     """`Interrupt` values as clients know them, with the schema of the answers they take where the graph declared one."""
     return [
@@ -355,14 +349,13 @@ def interrupts_by_task(snapshot: StateSnapshot) -> JsonObject:
 
 def _task(task: PregelTask) -> JsonObject:
     below: StateSnapshot | None = task.state if isinstance(task.state, StateSnapshot) else None
-    address = below.config if below else task.state
     return {
         "id": task.id,
         "name": task.name,
         "path": task.path,
         "error": None if task.error is None else str(task.error),
         "interrupts": interrupts(task.interrupts),
-        "checkpoint": checkpoint(address) if isinstance(address, Mapping) else None,
+        "checkpoint": checkpoint_address(task.state) if isinstance(task.state, Mapping) else None,
         "state": state(below) if below else None,
         "result": task.result,
     }
