@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import pytest
 from tests.api.people import somebody
 from tests.api.serving import serving
 from tests.support.servers import ValkeyServer
+from websockets.asyncio.client import connect
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,28 @@ async def test_every_way_to_start_a_run_is_refused_and_told_when_to_come_back(ur
         assert (await client.get(f"/threads/{thread}/runs")).json() == []
         assert (await client.get(f"/threads/{thread}")).json()["status"] == "idle"
         assert (await client.delete(f"/threads/{thread}")).is_success  # who is over a quota can make room
+
+
+async def test_a_refused_command_on_a_websocket_is_written_down_and_the_next_one_is_not_taken_for_it(
+    url: str, api_database_url: str
+) -> None:
+    owner, thread = f"busy-{uuid4()}", str(uuid4())
+    async with somebody(url, api_database_url, owner) as client, somebody(url, api_database_url, "boss", scopes=("admin",)) as boss:
+        await use_up(client)
+        await client.post("/threads", json={"thread_id": thread})
+        headers = {"x-api-key": client.headers["x-api-key"]}
+        async with connect(f"{url.replace('http', 'ws')}/threads/{thread}/stream/events", additional_headers=headers) as socket:
+            for number, method in enumerate(("run.start", "agent.getTree")):
+                await socket.send(json.dumps({"id": number, "method": method, "params": {"assistant_id": "echo"}}))
+                answer = json.loads(await socket.recv())
+                assert (answer["type"], answer["id"]) == ("error", number)
+        async with asyncio.timeout(30):
+            while len(entries := (await boss.get("/audit", params={"owner": owner})).json()) < 5:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+        entries = (await boss.get("/audit", params={"owner": owner})).json()
+    assert [(entry["action"], entry["status"]) for entry in entries[:2]] == [("threads.create_run", 429), ("threads.create", 200)]
+    assert len(entries) == 5
 
 
 async def test_a_cron_skips_the_time_it_may_not_run_and_says_why(url: str, api_database_url: str) -> None:

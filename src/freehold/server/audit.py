@@ -199,6 +199,8 @@ def outcome(connection: HTTPConnection, status: int, objects: dict[str, str]) ->
     """How a command ended whose answer does not tell by its status: on a WebSocket noted here, else with the answer."""
     state = connection.scope["state"]
     if connection.scope["type"] == "websocket":
+        if state.get("action") is None:  # told already
+            return
         note(connection.scope, state.get("caller"), state.get("action"), objects, status)
         state["action"] = None  # the next command has one of its own
     else:

@@ -107,7 +107,11 @@ async def answer(parts: ServerParts, connection: HTTPConnection, thread_id: UUID
     Raises:
         Unauthenticated, StorageUnavailable, QuotaExceeded: as every request does.
     """
-    said, status = await _answered(Asking(parts, connection, thread_id), command)
+    try:
+        said, status = await _answered(Asking(parts, connection, thread_id), command)
+    except FreeholdError as error:
+        audit.outcome(connection, status_of(error), {"thread_id": str(thread_id)})
+        raise
     run_id = str(said["result"].get("run_id", "")) if status == _DONE else ""
     audit.outcome(connection, status, {"thread_id": str(thread_id), **({"run_id": run_id} if run_id else {})})
     return said
