@@ -18,8 +18,8 @@ Transport = Literal["sse", "websocket"]
 
 
 @pytest.fixture(scope="module")
-def url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
-    with serving(api_database_url, valkey.url, agents=AGENTS) as address:
+def url(own_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
+    with serving(own_database_url, valkey.url, agents=AGENTS) as address:
         yield address
 
 

@@ -21,23 +21,23 @@ from freehold.storage.pool import create_pool
 
 
 @pytest.fixture(scope="module")
-def url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
-    with serving(api_database_url, valkey.url, agents=AGENTS, limits={"request_body_mb": 1}) as address:
+def url(own_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
+    with serving(own_database_url, valkey.url, agents=AGENTS, limits={"request_body_mb": 1}) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
-def keyed_url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
+def keyed_url(own_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
     """A server that needs keys."""
-    with serving(api_database_url, valkey.url, agents=AGENTS, server={"auth": "keys"}) as address:
+    with serving(own_database_url, valkey.url, agents=AGENTS, server={"auth": "keys"}) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
-async def keys(api_database_url: str) -> AsyncIterator[dict[str, str]]:
+async def keys(own_database_url: str) -> AsyncIterator[dict[str, str]]:
     """Of two people, and one of the first that may only read."""
     found = {"ada": generate(), "bob": generate(), "reader": generate()}
-    async with create_pool(api_database_url, max_size=2) as pool:
+    async with create_pool(own_database_url, max_size=2) as pool:
         for name, key in found.items():
             scopes = {"scopes": ("threads:read",)} if name == "reader" else {}
             await ApiKeys(pool).add(key, name=f"socket-{name}", owner="socket-ada" if name == "reader" else f"socket-{name}", **scopes)

@@ -16,11 +16,11 @@ from tests.support.servers import ValkeyServer
 
 
 @pytest.fixture(scope="module")
-def urls(api_database_url: str, valkey: ValkeyServer) -> Iterator[tuple[str, str]]:
+def urls(own_database_url: str, valkey: ValkeyServer) -> Iterator[tuple[str, str]]:
     """Two servers, one of them with a worker."""
     with (
-        serving(api_database_url, valkey.url, agents=AGENTS) as one,
-        serving(api_database_url, valkey.url, agents=AGENTS, worker=False) as other,
+        serving(own_database_url, valkey.url, agents=AGENTS) as one,
+        serving(own_database_url, valkey.url, agents=AGENTS, worker=False) as other,
     ):
         yield one, other
 

@@ -18,7 +18,7 @@ async function newThread() {
 const data = (parts, event) => parts.filter((part) => part.event === event).map((part) => part.data);
 
 test("assistants are found by graph, with graph and schemas", async () => {
-  const found = await client.assistants.search({ graphId: "echo" });
+  const found = await client.assistants.search({ graphId: "echo", metadata: { created_by: "system" } });
   assert.equal(found.length, 1);
   const assistant = await client.assistants.get(found[0].assistant_id);
   assert.equal(assistant.graph_id, "echo");
