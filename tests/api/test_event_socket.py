@@ -143,6 +143,23 @@ async def test_a_subscription_is_taken_up_again(url: str) -> None:
         assert await socket.until_over() == whole[3:]
 
 
+async def test_a_subscription_that_begins_later_in_the_thread_takes_nothing_from_one_that_begins_earlier(url: str) -> None:
+    thread_id = new_thread_id()
+    async with opened(url, thread_id) as socket:
+        await socket.subscribe("values", "lifecycle")
+        await socket.ask("run.start", {"assistant_id": "echo", "input": {"text": "w"}})
+        whole = await socket.until_over()
+    async with opened(url, thread_id) as socket:
+        await socket.subscribe("values", "lifecycle", since=whole[-1]["seq"])
+        await socket.subscribe("lifecycle", "input")
+        await socket.ask("run.start", {"assistant_id": "echo", "input": {"text": "x"}})
+        await socket.until_over()
+        await socket.subscribe("values", "lifecycle")
+        async with asyncio.timeout(SECONDS):
+            while not {event["event_id"] for event in whole} <= {event["event_id"] for event in socket.events}:
+                await socket.next()
+
+
 async def test_an_interrupt_is_answered_over_the_connection(url: str) -> None:
     async with opened(url, new_thread_id()) as socket:
         await socket.subscribe("input", "lifecycle", "values")
@@ -201,6 +218,26 @@ async def test_a_client_that_does_not_read_holds_nobody_else_up(url: str) -> Non
         assert (await quick.until_over())[-1]["params"]["data"]["event"] == "completed"
         numbers = [event["params"]["data"]["payload"]["number"] for event in await slow.until_over() if event["method"] == "custom"]
     assert numbers == list(range(200))
+
+
+async def test_who_leaves_frees_everything(url: str) -> None:
+    async def open_streams() -> float:
+        async with httpx.AsyncClient() as http:
+            lines = (await http.get(f"{url}/metrics")).text.splitlines()
+        return float(next(line for line in lines if line.startswith("freehold_open_streams ")).split()[1])
+
+    thread_id = new_thread_id()
+    before = await open_streams()
+    async with opened(url, thread_id) as one, opened(url, thread_id) as other:
+        for socket in (one, other):
+            await socket.subscribe("values", "lifecycle")
+        await one.ask("run.start", {"assistant_id": "slow", "input": {"text": "10000"}})
+        await other.next()
+        assert await open_streams() == before + 2
+        other.connection.transport.abort()  # as a client that loses its network
+    async with asyncio.timeout(SECONDS):
+        while await open_streams() != before:
+            await asyncio.sleep(0.1)
 
 
 # -- who may ------------------------------------------------------------------------------------------------------

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 #: Subscriptions of one connection.
 MOST_SUBSCRIPTIONS = 64
 
+#: A subscription that ends is waited for no longer than this; nothing of it is sent after.
+END_SECONDS = 1.0
+
 #: What a WebSocket is closed with where an HTTP request would get this status: browsers cannot read one that refuses the upgrade.
 STATUS_CODES_FROM = 4000
 
@@ -52,19 +55,22 @@ _INTERNAL = 1011
 class _Subscribed:
     """A subscription: what it asked for, how far it is, and how far the others were when it began."""
 
-    def __init__(self, asked: Subscription, others: dict[str, _Subscribed]) -> None:
+    def __init__(self, asked: Subscription, since: int, others: dict[str, _Subscribed]) -> None:
         self.asked = asked
-        self.position = 0
+        self.position = self.began_at = since
         self._others = others
         self._heads = {name: other.position for name, other in others.items()}
         self.task: asyncio.Task[None] | None = None
+        self.is_over = False
 
     def was_sent(self, event: Numbered) -> bool:
         """Whether another subscription of the connection has sent this since this one began: clients take it for all of theirs."""
         if event.place is None or event.number is None:
             return False
         for name, other in self._others.items():
-            if other is not self and self._heads.get(name, 0) < event.number <= other.position and other.asked.wants(event.place):
+            if other is self or other.asked.watches_only or not other.asked.wants(event.place):
+                continue  # one that watches only is not told everything it asks for
+            if self._heads.get(name, other.began_at) < event.number <= other.position:
                 return True
         return False
 
@@ -166,7 +172,7 @@ class ProtocolSocket:
         if len(self._subscriptions) >= MOST_SUBSCRIPTIONS:
             raise ProtocolError("invalid_argument", f"a connection has {MOST_SUBSCRIPTIONS} subscriptions at most")
         name = str(new_id())
-        subscribed = _Subscribed(asked, self._subscriptions)
+        subscribed = _Subscribed(asked, since, self._subscriptions)
         follower = ProtocolFollower(self._parts, await self._reader(), self._thread_id, asked, since, may_be_missing=True)
         self._subscriptions[name] = subscribed
         subscribed.task = asyncio.create_task(self._pump(subscribed, follower), name=f"subscription-{name}")
@@ -187,16 +193,21 @@ class ProtocolSocket:
             await self._close(_INTERNAL, "internal error")
 
     async def _end_subscriptions(self, names: list[str]) -> None:
-        tasks = [subscribed.task for name in names if (subscribed := self._subscriptions.pop(name)) and subscribed.task]
-        for task in tasks:
-            task.cancel()
+        ended = [self._subscriptions.pop(name) for name in names]
+        for subscribed in ended:
+            subscribed.is_over = True
+            if subscribed.task:
+                subscribed.task.cancel()
+        tasks = [subscribed.task for subscribed in ended if subscribed.task]
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=END_SECONDS)
 
     # -- sending -------------------------------------------------------------------------------------------------
 
     async def _send(self, data: bytes, subscribed: _Subscribed | None = None, number: int | None = None) -> None:
         async with self._sending:
+            if subscribed and subscribed.is_over:
+                return
             await self._websocket.send_text(data.decode())
             if subscribed and number:
                 subscribed.position = max(subscribed.position, number)

@@ -22,7 +22,7 @@ async def ring_for_ever(reader: EventReader, thread_runs: ThreadRuns) -> None:
         if not reader.threads:
             continue
         try:
-            for thread_id in await thread_runs.with_news(list(reader.threads)):
+            for thread_id in await thread_runs.with_news(list(reader.threads), seconds=3 * LOOK_SECONDS):
                 reader.ring(thread_id)
         except StorageUnavailable:
             continue

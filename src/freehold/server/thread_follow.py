@@ -7,6 +7,7 @@ all a client needs to go on elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -102,23 +103,31 @@ class ThreadFollower:
                         return
                     found = []
                 except StorageUnavailable:  # it comes back; the client's stream stays open
-                    found = []
-                following = _next(found)
-                if following is None:
-                    await bell.rung(BEGINNING_SECONDS if any(watched.is_due for watched in found) else SILENCE_SECONDS)
                     yield None
+                    await bell.rung(SILENCE_SECONDS)
                     continue
-                async with aclosing(self._follow(following, is_newest=following is found[-1])) as told:
-                    async for some in told:
-                        yield some
-                self._leave_behind(following.run, found)
+                following = _next(found)
+                if following:
+                    async with aclosing(self._follow(following, is_newest=following is found[-1])) as told:
+                        async for some in told:
+                            yield some
+                    self._leave_behind(following.run, found)
+                elif any(watched.is_due for watched in found):
+                    yield None
+                    await bell.rung(BEGINNING_SECONDS)
+                else:  # server/thread_bells.py rings for what nobody announced
+                    while not await bell.rung(SILENCE_SECONDS):
+                        yield None
 
     async def _look(self) -> list[Watched]:
         """Runs that are still to be followed, in order."""
         if self._from is None:
             await self.open()
         assert self._from
-        found = await self._parts.thread_runs.of_thread(self._caller, self._thread_id, since=self._from)
+        # A client that leaves does not break off what the database is doing: its connection would have to be cleared up.
+        looking = asyncio.create_task(self._parts.thread_runs.of_thread(self._caller, self._thread_id, since=self._from))
+        looking.add_done_callback(_heard)
+        found = await asyncio.shield(looking)
         self._may_be_missing = False
         return [watched for watched in found if watched.run.run_id not in self._done]
 
@@ -153,6 +162,12 @@ class ThreadFollower:
                     yield told(events=numbered, number=number)
         if number + 1 > self._since:
             yield told(events=(), number=number + 1, ending=follower.ending, told_its_end=told_its_end)
+
+
+def _heard(looking: asyncio.Task[list[Watched]]) -> None:
+    """Whoever asked may have left; then nobody is told of a failure, and that is right."""
+    if not looking.cancelled():
+        looking.exception()
 
 
 def _next(found: Sequence[Watched]) -> Watched | None:

@@ -47,10 +47,10 @@ class ThreadRuns:
             raise NotFound(f"Thread with ID {thread_id} not found")
         return [Watched(run_of(row), row["age_seconds"], row["is_due"]) for row in rows if row["run_id"]]
 
-    async def with_news(self, thread_ids: Collection[UUID]) -> list[UUID]:
-        """Those that have an active run, or are gone; for those already authorised to watch them."""
+    async def with_news(self, thread_ids: Collection[UUID], *, seconds: float) -> list[UUID]:
+        """Those with a run that is active or was so many seconds ago, and those that are gone; for those authorised to watch them."""
         async with connection(self._pool) as conn:
-            found = await conn.execute(SQL["active"], {"thread_ids": list(thread_ids)}, prepare=True)
+            found = await conn.execute(SQL["news"], {"thread_ids": list(thread_ids), "seconds": seconds}, prepare=True)
             return [row["thread_id"] for row in await found.fetchall()]
 
     async def clock(self) -> datetime:

@@ -70,8 +70,12 @@ async def test_the_thread_of_another_is_not_found(pool: Pool, thread_id: UUID) -
             await ThreadRuns(pool).of_thread(caller, wanted, since=now)
 
 
-async def test_news_are_active_runs_and_threads_that_are_gone(pool: Pool, thread_id: UUID) -> None:
-    busy = (await Threads(pool).create(BOB)).thread_id
+async def test_news_are_runs_that_are_active_or_were_just_now_and_threads_that_are_gone(pool: Pool, thread_id: UUID) -> None:
+    busy, quiet = [(await Threads(pool).create(BOB)).thread_id for _ in range(2)]
+    await accept(pool, thread_id)
+    await finish(pool)
     await Runs(pool).accept(BOB, Target(UUID(int=1), "agent", busy), RunRequest())
     gone = uuid4()
-    assert set(await ThreadRuns(pool).with_news([thread_id, busy, gone])) == {busy, gone}
+    asked = [thread_id, busy, quiet, gone]
+    assert set(await ThreadRuns(pool).with_news(asked, seconds=60)) == {thread_id, busy, gone}
+    assert set(await ThreadRuns(pool).with_news(asked, seconds=0)) == {busy, gone}

@@ -11,10 +11,11 @@ SELECT runs.*, EXTRACT(epoch FROM now() - runs.updated_at)::float8 AS untouched_
  WHERE threads.thread_id = %(thread_id)s AND @owned(threads)
  ORDER BY runs.started_at NULLS LAST, runs.queue_position
 
--- active: of some threads, those that have a run to stream, or are gone; for nobody in particular
+-- news: of some threads, those with a run that is active or was a moment ago, and those that are gone; for nobody in particular
 SELECT asked.thread_id
   FROM unnest(%(thread_ids)s::uuid[]) AS asked (thread_id)
- WHERE EXISTS (SELECT FROM freehold.runs WHERE runs.thread_id = asked.thread_id AND runs.status IN ('pending', 'running'))
+ WHERE EXISTS (SELECT FROM freehold.runs WHERE runs.thread_id = asked.thread_id
+                  AND (runs.status IN ('pending', 'running') OR runs.updated_at > now() - make_interval(secs => %(seconds)s)))
     OR NOT EXISTS (SELECT FROM freehold.threads WHERE threads.thread_id = asked.thread_id)
 
 -- clock: what the database takes the time for
