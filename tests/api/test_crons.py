@@ -232,11 +232,24 @@ async def test_crons_are_found_by_what_they_are(sdk: LangGraphClient, http: http
         await sdk.crons.delete(cron_id)
 
 
+@pytest.mark.compat("Crons", "DELETE /threads/{id}, POST /threads/prune", "a thread takes its crons with it")
+@pytest.mark.parametrize("prune", [False, True])
+async def test_a_thread_takes_its_crons_with_it(sdk: LangGraphClient, http: httpx.AsyncClient, prune: bool) -> None:
+    gone, other = [str((await sdk.threads.create())["thread_id"]) for _ in range(2)]
+    crons: list[Any] = [await sdk.crons.create_for_thread(thread_id, "echo", schedule=RARELY) for thread_id in (gone, other)]
+    await (sdk.threads.prune([gone]) if prune else sdk.threads.delete(gone))
+    assert [(await http.get(f"/runs/crons/{cron['cron_id']}")).status_code for cron in crons] == [404, 200]
+    await sdk.threads.delete(other)
+
+
 @pytest.mark.compat("Crons", "a cron whose thread is gone", "is disabled, and last_error says why")
-async def test_a_cron_whose_thread_is_gone_is_disabled_and_says_why(sdk: LangGraphClient, http: httpx.AsyncClient) -> None:
+async def test_a_cron_whose_thread_is_gone_is_disabled_and_says_why(
+    sdk: LangGraphClient, http: httpx.AsyncClient, api_database_url: str
+) -> None:
     thread = await sdk.threads.create()
     made: Any = await sdk.crons.create_for_thread(thread["thread_id"], "echo", schedule=EVERY_SECOND)
-    await sdk.threads.delete(thread["thread_id"])
+    async with await psycopg.AsyncConnection.connect(api_database_url, autocommit=True) as conn:  # as one whose time to live is over
+        await conn.execute("DELETE FROM freehold.threads WHERE thread_id = %s", (thread["thread_id"],))
     async with asyncio.timeout(30):
         while (cron := (await http.get(f"/runs/crons/{made['cron_id']}")).json())["enabled"]:
             await asyncio.sleep(0.1)

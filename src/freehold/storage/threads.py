@@ -113,12 +113,13 @@ class Threads:
         return thread_of(rows[0])
 
     async def delete(self, caller: Caller, thread_id: UUID) -> None:
-        """Remove a thread with its runs and checkpoints; a run in progress loses its claim and stops. Raises NotFound."""
+        """Remove a thread with its runs, crons and checkpoints; a run in progress loses its claim and stops. Raises NotFound."""
         async with as_caller(self._pool, caller) as conn:
             gone = await (await conn.execute(SQL["delete"], {"thread_id": thread_id, **caller.arguments()})).fetchone()
             if gone is None:
                 raise NotFound(f"Thread with ID {thread_id} not found")
             await act_as_process(conn)
+            await conn.execute(SQL["delete_crons"], {"threads": [thread_id]})
             await delete_threads_within(conn, [str(thread_id)])
 
     async def prune(self, caller: Caller, thread_ids: list[UUID], strategy: Strategy) -> int:
@@ -140,6 +141,7 @@ class Threads:
             await act_as_process(conn)
             names = [str(thread_id) for thread_id in resting]
             if strategy == "delete":
+                await conn.execute(SQL["delete_crons"], {"threads": resting})
                 await delete_threads_within(conn, names)
             else:
                 await prune_within(conn, names, before=None)

@@ -36,6 +36,10 @@ SELECT DISTINCT thread_id FROM freehold.runs WHERE thread_id = ANY(%(threads)s) 
 -- delete_several: threads of the caller with their runs; checkpoints are removed in the same transaction
 DELETE FROM freehold.threads WHERE thread_id = ANY(%(threads)s) AND @owned
 
+-- delete_crons: those of threads that are gone, whosever they are; one that is being looked at finds its thread gone by itself
+DELETE FROM freehold.crons
+ WHERE cron_id IN (SELECT cron_id FROM freehold.crons WHERE thread_id = ANY(%(threads)s) FOR UPDATE SKIP LOCKED)
+
 -- copy: a thread of the caller once more, as it is without its runs; checkpoints are copied in the same transaction
 INSERT INTO freehold.threads (thread_id, organisation, owner, status, status_at_rest, metadata, config, "values", interrupts, error,
                               graph_before_runs, ttl_minutes, ttl_strategy, expires_at)
