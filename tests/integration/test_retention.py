@@ -34,6 +34,7 @@ from freehold.storage.checkpointer import PostgresSaver, upkeep
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.retention import Piece, Policy, Retention
 from freehold.storage.runs import Runs, Target
+from freehold.storage.store import Stores
 from freehold.storage.threads import Threads
 from freehold.worker import retention as schedule
 from freehold.worker.execute import Needs
@@ -397,7 +398,7 @@ async def bench(database_url: str, valkey_url: str, pool: Pool) -> AsyncIterator
     client = create_client(valkey_url)
     graphs = await load_project(PROJECT, shipped=None)
     events = EventLog(client)
-    yield Bench(database_url, pool, events, Needs(pool, Runs(pool), events, graphs, None, run_seconds=60))
+    yield Bench(database_url, pool, events, Needs(pool, Runs(pool), events, graphs, Stores(pool), run_seconds=60))
     await client.aclose()
 
 

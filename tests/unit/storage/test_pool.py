@@ -83,7 +83,7 @@ async def ended(database: Database, pid: int) -> bool:
 
 async def test_a_transaction_keeps_all_or_nothing_and_savepoints_work_within(database: Database) -> None:
     async with create_pool(database.app_url, max_size=1) as pool, connection(pool) as conn:
-        store = "INSERT INTO freehold.store (prefix, key, value) VALUES ('t', %s, '{}')"
+        store = "INSERT INTO freehold.store_items (organisation, owner, prefix, key, value) VALUES ('o', 'o', 't', %s, '{}')"
         with pytest.raises(ZeroDivisionError):
             async with conn.transaction():
                 await conn.execute(store, ("lost",))
@@ -97,7 +97,7 @@ async def test_a_transaction_keeps_all_or_nothing_and_savepoints_work_within(dat
         async with conn.transaction() as whole:
             await conn.execute(store, ("undone too",))
             raise psycopg.Rollback(whole)
-        rows = await (await conn.execute("SELECT key FROM freehold.store")).fetchall()
+        rows = await (await conn.execute("SELECT key FROM freehold.store_items")).fetchall()
         assert rows == [{"key": "kept"}]
 
 
