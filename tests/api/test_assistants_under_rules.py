@@ -74,8 +74,18 @@ async def test_what_a_handler_adds_to_configurable_goes_with_a_clients_context(p
 
 async def test_who_may_delete_an_assistant_of_another_does_not_delete_their_threads(people: People) -> None:
     ann, bob = people["ann"], people["bob"]
-    made = (await ann.assistants.create("whoami"))["assistant_id"]
-    theirs, own = [(await person.threads.create(metadata={"assistant_id": made}))["thread_id"] for person in (ann, bob)]
-    await bob.assistants.delete(made, delete_threads=True)  # as the rules of this project have it
-    assert (await ann.threads.get(theirs))["thread_id"] == theirs
-    assert await status(bob.threads.get(own)) == 404
+    made = (await bob.assistants.create("whoami"))["assistant_id"]
+    theirs, own = [(await person.threads.create(metadata={"assistant_id": made}))["thread_id"] for person in (bob, ann)]
+    await ann.assistants.delete(made, delete_threads=True)  # as the rules of this project have it
+    assert (await bob.threads.get(theirs))["thread_id"] == theirs
+    assert await status(ann.threads.get(own)) == 404
+
+
+async def test_threads_go_with_an_assistant_only_where_their_owner_may_delete_threads(people: People) -> None:
+    bob = people["bob"]
+    made = (await bob.assistants.create("whoami"))["assistant_id"]
+    own = (await bob.threads.create(metadata={"assistant_id": made}))["thread_id"]
+    assert await status(bob.assistants.delete(made, delete_threads=True)) == 403
+    assert (await bob.threads.get(own))["thread_id"] == own
+    assert (await bob.assistants.create("whoami", assistant_id=made, if_exists="do_nothing"))["assistant_id"] == made
+    await bob.assistants.delete(made)

@@ -63,6 +63,35 @@ async def test_a_refused_key_changed_nothing(url: str, api_database_url: str) ->
         assert (await writer.get(f"/threads/{thread}")).json()["metadata"] == {"kept": True}
 
 
+async def test_a_key_that_reads_stops_no_run_by_leaving_it(url: str, api_database_url: str) -> None:
+    owner = f"leaving-{uuid4()}"
+    async with somebody(url, api_database_url, owner) as writer, somebody(url, api_database_url, owner, scopes=("read",)) as reader:
+        thread = (await writer.post("/threads", json={})).json()["thread_id"]
+        run = (await writer.post(f"/threads/{thread}/runs", json={"assistant_id": "echo", "input": {"text": "x"}})).json()["run_id"]
+        for path in ("join", "stream"):
+            where = f"/threads/{thread}/runs/{run}/{path}"
+            assert (await reader.get(where, params={"cancel_on_disconnect": True})).status_code == 403
+            assert (await reader.get(where)).status_code == 200
+            assert (await writer.get(where, params={"cancel_on_disconnect": True})).status_code == 200
+
+
+async def test_a_key_for_crons_alone_starts_no_runs_and_one_for_assistants_deletes_no_threads(url: str, api_database_url: str) -> None:
+    owner = f"narrow-{uuid4()}"
+    async with somebody(url, api_database_url, owner) as writer, somebody(url, api_database_url, owner, scopes=("crons:*",)) as client:
+        cron = {"assistant_id": "echo", "schedule": "0 0 1 1 *", "input": {"text": "x"}}
+        assert (await client.post("/runs/crons", json=cron)).status_code == 403
+        made = (await writer.post("/runs/crons", json=cron)).json()["cron_id"]
+        assert (await client.patch(f"/runs/crons/{made}", json={"input": {"text": "y"}})).status_code == 403
+        assert (await client.patch(f"/runs/crons/{made}", json={"enabled": False})).status_code == 200
+        assert (await client.delete(f"/runs/crons/{made}")).status_code == 204
+    async with somebody(url, api_database_url, owner) as writer, somebody(url, api_database_url, owner, scopes=("assistants:*",)) as client:
+        made = (await client.post("/assistants", json={"graph_id": "echo"})).json()["assistant_id"]
+        thread = (await writer.post("/threads", json={"metadata": {"assistant_id": made}})).json()["thread_id"]
+        assert (await client.delete(f"/assistants/{made}", params={"delete_threads": True})).status_code == 403
+        assert (await writer.get(f"/threads/{thread}")).status_code == 200
+        assert (await client.delete(f"/assistants/{made}")).status_code == 204
+
+
 @pytest.mark.compat("Authentication", "expiring API keys", "an expired key is refused with 401 and the moment it ended")
 async def test_an_expired_key_is_told_when_it_ended(url: str, api_database_url: str) -> None:
     key = await make_key(api_database_url, "past", lifetime=timedelta(microseconds=1))

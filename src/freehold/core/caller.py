@@ -29,6 +29,8 @@ class Caller:
     credential: str = field(default="", compare=False)
     #: `must` for assistants that a run is to use, where the project has rules for reading them; None: the caller's own may be used.
     assistants: str | None = None
+    #: What the project's rules gave the run of this request in `configurable`; it holds whatever else says something of the same keys.
+    configurable: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def arguments(self) -> dict[str, Any]:
         """What `@owned` in a query takes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from uuid import UUID
@@ -107,13 +107,17 @@ class Authentication:
             one.take_back()
         if any((one.shared, one.must, one.assistants) != (found[0].shared, found[0].must, found[0].assistants) for one in found):
             raise InvalidRequest("the runs of this batch fall under different rules", hint="send them one by one")
-        return found[0]
+        return found[0] if len(found) == 1 else replace(found[0], configurable=None)  # each has its own in its body
 
     async def _decided(self, caller: Caller, resource: Resource, action: Action, offered: dict[str, Any]) -> Caller:
         """The caller as the project's handlers let one request, or one of a batch, see things."""
         assert self.project
         wanted = _id(offered.get("assistant_id"))
+        before = _settings(offered)
         decided = await self.project.decide(caller, resource, action, offered)
+        if action == "create_run":
+            given = {key: value for key, value in _settings(offered).items() if key not in before or before[key] != value}
+            decided = replace(decided, configurable=given)
         if action == "create_run" and isinstance(wanted, UUID) and self.project.handler("assistants", "read"):
             reader = await self.project.decide(caller, "assistants", "read", {"assistant_id": wanted, "metadata": {}})
             decided = replace(decided, assistants=reader.must)
@@ -147,12 +151,13 @@ class Authentication:
 class _Value:
     """What a handler sees of a request: ids of the path, the query and the body in one; its changes go back into the body."""
 
-    def __init__(self, body: dict[str, Any], more: dict[str, Any], *, creates_run: bool) -> None:
+    def __init__(self, body: dict[str, Any], query: dict[str, Any], path: dict[str, Any], *, creates_run: bool) -> None:
         self._body = body
         _object_in(body, "metadata")
         self._configurable = _object_in(_object_in(body, "config"), "configurable") if creates_run else {}
         self._by_context = not self._configurable
-        self.offered = {**more, **body}
+        # What is acted on stands in the path: a body that names something else must not have that looked at in its place.
+        self.offered = {**query, **body, **path}
         if creates_run:
             rest = {key: body[key] for key in _RUN_KEYS if key in body}
             self.offered["kwargs"] = rest
@@ -171,6 +176,14 @@ class _Value:
                 del self._configurable[key]
 
 
+def _settings(offered: Mapping[str, Any]) -> dict[str, Any]:
+    """What a graph will find in `configurable`, as far as it stands in what a handler sees of a run."""
+    found: Any = offered
+    for key in ("kwargs", "config", "configurable"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return graph_keys(found) if isinstance(found, Mapping) else {}
+
+
 def _object_in(body: dict[str, Any], key: str) -> dict[str, Any]:
     """The object under a key, made where there is none: handlers write into it. What is no object is left for validation to refuse."""
     if body.get(key) is None:
@@ -187,10 +200,10 @@ async def _values(connection: HTTPConnection, action: Action) -> list[_Value]:
     body: Any = {}
     if isinstance(connection, Request) and connection.method in {"POST", "PUT", "PATCH"}:
         body = await connection.json()
-    more = {**dict(connection.query_params), **{name: _id(value) for name, value in connection.path_params.items()}}
+    query, path = dict(connection.query_params), {name: _id(value) for name, value in connection.path_params.items()}
     several = body[:MAX_BATCH] if isinstance(body, list) else [body]  # one with more is refused
-    found = [_Value(one, more, creates_run=action == "create_run") for one in several if isinstance(one, dict)]
-    return found or [_Value({}, more, creates_run=action == "create_run")]
+    found = [_Value(one, query, path, creates_run=action == "create_run") for one in several if isinstance(one, dict)]
+    return found or [_Value({}, query, path, creates_run=action == "create_run")]
 
 
 def _id(text: Any) -> Any:

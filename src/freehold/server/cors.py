@@ -71,6 +71,7 @@ class Origins:
         pattern = re.compile(cors.allow_origin_regex) if cors.allow_origin_regex else None
         self._pattern = None if pattern and not everybody and pattern.fullmatch(_NOBODY) else pattern
         self._project = CorsRules(cors, names_origin=not self._everybody)
+        self._with_credentials = cors.allow_credentials
 
     def rules(self, origin: bytes) -> CorsRules | None:
         """What holds for pages of an origin (in lower case); None where they are not listed."""
@@ -80,6 +81,10 @@ class Origins:
             return self._free
         matches = bool(self._pattern and self._pattern.fullmatch(origin.decode("latin-1")))
         return self._project if self._everybody or origin in self._named or matches else None
+
+    def takes_cookies(self, origin: bytes) -> bool:
+        """Whether the project opened itself to pages of an origin with all their browser sends along."""
+        return self._with_credentials and self.rules(origin) is not None
 
     def lists(self, origin: bytes) -> bool:
         """Whether an origin (in lower case) is meant by name or pattern, not because everybody is."""

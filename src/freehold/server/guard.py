@@ -27,6 +27,12 @@ _LOOPBACK_NAMES = (b"localhost", b"127.0.0.1", b"[::1]")
 #: How a browser, which can set no headers on a WebSocket, offers a credential: as a subprotocol `x-api-key.KEY` or `bearer.TOKEN`.
 CREDENTIAL_PROTOCOLS = ("x-api-key.", "bearer.")
 
+#: What a browser sends along with whatever a page asks it to.
+_SENT_BY_ITSELF = frozenset({b"cookie", b"authorization"})
+
+#: Key of a request's scope: true where a page of another origin sends cookies with something that may change things.
+FOREIGN = "freehold.foreign"
+
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
@@ -80,7 +86,9 @@ class Guard:
             _check_host(headers.get(b"host", b"").lower(), port)
             self._check_origin(scope, headers, origin, port)
         elif scope["type"] == "websocket" and origin:
-            self._check_socket_origin(headers, origin)
+            self._check_socket_origin(scope, headers, origin)
+        elif scope["type"] == "http" and scope["method"] not in _READING and b"cookie" in headers:
+            scope[FOREIGN] = self._comes_from_elsewhere(headers, origin)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_bytes:
             raise Refused(413, *self._too_large())
@@ -101,17 +109,29 @@ class Guard:
         if site in {b"cross-site", b"same-site"} and not opened_by_link:
             raise Refused(403, "a web page of another site may not use this server", "forbidden_origin")
 
-    def _check_socket_origin(self, headers: Headers, origin: bytes) -> None:
+    def _comes_from_elsewhere(self, headers: Headers, origin: bytes) -> bool:
+        """Whether the page of another origin sent this, to which nobody has opened this server together with its cookies."""
+        if origin:
+            _, _, host = origin.partition(b"://")
+            is_ours = host == headers.get(b"host", b"").lower() or headers.get(b"sec-fetch-site") == b"same-origin"
+            return not is_ours and not self._origins.lists(origin) and not self._origins.takes_cookies(origin)
+        return headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}
+
+    def _check_socket_origin(self, scope: Scope, headers: Headers, origin: bytes) -> None:
         """Browsers let every page open a WebSocket with the cookies that a project's own authentication may go by, and ask no CORS rules.
 
-        A page that offers a credential as a subprotocol has it from its user.
+        A page that offers a credential as a subprotocol has it from its user. It may have made it up, so what its browser adds by
+        itself is not looked at.
         """
         _, _, host = origin.partition(b"://")
         offered = headers.get(b"sec-websocket-protocol", b"")
         knows_a_credential = any(prefix.encode() in offered for prefix in CREDENTIAL_PROTOCOLS)
-        if host != headers.get(b"host", b"").lower() and not self._origins.lists(origin) and not knows_a_credential:
+        if host == headers.get(b"host", b"").lower() or self._origins.lists(origin):
+            return
+        if not knows_a_credential:
             shown = origin.decode("latin-1")[:100]
             raise Refused(403, f"web pages of {shown} may not open a WebSocket here", "forbidden_origin", "list it in server.cors_origins")
+        scope["headers"] = [header for header in scope["headers"] if header[0] not in _SENT_BY_ITSELF]
 
     def _too_large(self) -> tuple[str, str, str]:
         limit = self._max_bytes / 1024 / 1024

@@ -28,8 +28,10 @@ class JsonRequest(Request):
         return await super().body() or b"{}"
 
     async def json(self) -> Any:
+        """The value; `null` is an empty object, as no body is."""
         if not hasattr(self, "_json"):
-            self._json = parse(await self.body())
+            value = parse(await self.body())
+            self._json = {} if value is None else value
         return self._json
 
 

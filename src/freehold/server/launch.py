@@ -143,6 +143,9 @@ async def _complete(parts: ServerParts, caller: Caller, target: Target, request:
 
 def completed(caller: Caller, request: RunRequest) -> RunRequest:
     """The same for one whose settings are in it already."""
+    if caller.configurable:  # said already where the body of the request had a place for it
+        configurable = {**(request.config.get("configurable") or {}), **caller.configurable}
+        request = replace(request, config={**request.config, "configurable": configurable})
     return replace(with_headers(request), origin=origin(), user=dict(caller.user) if caller.user else None)
 
 

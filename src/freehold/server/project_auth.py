@@ -29,6 +29,7 @@ from freehold.core.user import User, user
 from freehold.graphs.loader import load_object
 from freehold.graphs.project import Project
 from freehold.graphs.project_config import AuthConfig
+from freehold.server.guard import FOREIGN
 
 #: Keys of a user that say which organisation they belong to, the first that is there.
 _ORGANISATION = ("organisation", "organization", "org_id", "tenant_id")
@@ -45,7 +46,7 @@ class ProjectAuth:
         cache = config.cache
         self._seconds = cache.ttl_seconds or 0 if cache else 0
         self._most = cache.max_size or 1000 if cache else 0
-        self._cache_keys = (cache.cache_keys if cache else ()) or ("authorization", "x-api-key")
+        self._cache_keys = (cache.cache_keys if cache else ()) or ("authorization", "x-api-key", "cookie")
         #: Digest of the headers that tell callers apart -> who it was and until when that may be believed.
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
@@ -55,11 +56,15 @@ class ProjectAuth:
         return self._auth._authenticate_handler is not None
 
     async def caller(self, connection: HTTPConnection) -> Caller:
-        """Who is asking. Raises Unauthenticated, or what the project's code raises as HTTPException."""
-        if not self._seconds:
+        """Who is asking. Raises Unauthenticated, Forbidden, or what the project's code raises as HTTPException."""
+        if connection.scope.get(FOREIGN) and {"authorization", "x-api-key"}.isdisjoint(connection.headers):
+            # Bodies are read whatever they are called, so no CORS rule stops a form of another site; its user did not mean it.
+            hint = "server.cors_origins (freehold.toml) lists origins whose pages may"
+            raise Forbidden("web pages of another origin may not use this server with its cookies", hint=hint)
+        told = [connection.headers.get(name, "") for name in self._cache_keys]
+        if not self._seconds or not any(told):  # by something else than these headers, people cannot be told apart
             return await self._ask(connection)
-        told = "\0".join(connection.headers.get(name, "") for name in self._cache_keys)
-        digest, now = hashlib.sha256(told.encode()).digest(), time.monotonic()
+        digest, now = hashlib.sha256("\0".join(told).encode()).digest(), time.monotonic()
         if (known := self._known.get(digest)) and known[1] > now:
             return known[0]
         caller = await self._ask(connection)

@@ -99,6 +99,9 @@ class ProtocolSocket:
         except FreeholdError as error:
             audit.outcome(self._connection, status_of(error), {"thread_id": str(self._thread_id)})
             await self._close(STATUS_CODES_FROM + status_of(error), error.message)
+        except HTTPException as error:  # what the project's own authentication raises
+            audit.outcome(self._connection, error.status_code, {"thread_id": str(self._thread_id)})
+            await self._close(STATUS_CODES_FROM + error.status_code, str(error.detail))
         except Exception:
             # The top of a connection: the client learns that it is over.
             log.exception("a WebSocket failed", extra={"action": "socket_failed"})

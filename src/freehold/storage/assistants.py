@@ -171,11 +171,12 @@ class Assistants:
         total = rows[0]["total"] if rows else 0
         return [AssistantVersion(**{key: value for key, value in row.items() if key != "total"}) for row in rows], total
 
-    async def delete(self, caller: Caller, wanted: UUID, *, with_threads: bool = False) -> int:
+    async def delete(self, caller: Caller, wanted: UUID, *, with_threads: Caller | None = None) -> int:
         """Remove an assistant and its versions; runs that were accepted keep what they were given.
 
         Args:
-            with_threads: also the caller's own threads that ran it last, with their runs and checkpoints.
+            with_threads: also the caller's own threads that ran it last, with their runs and checkpoints; the caller as they may
+                delete threads.
 
         Returns:
             How many threads went.
@@ -190,7 +191,7 @@ class Assistants:
             found: list[UUID] = []
             if with_threads:
                 # Rules that let somebody delete assistants of others say nothing of the threads of others.
-                own = {**arguments, **replace(caller, shared=False, must="{}").arguments()}
+                own = {**arguments, **replace(with_threads, shared=False).arguments()}
                 found = [row["thread_id"] for row in await (await conn.execute(SQL["threads"], own)).fetchall()]
                 await conn.execute(SQL["delete_threads"], {**own, "thread_ids": found})
             await conn.execute(SQL["delete"], arguments)

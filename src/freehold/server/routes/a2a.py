@@ -96,7 +96,8 @@ async def a2a(assistant_id: str, request: Request, caller: Authenticated, parts:
             raise RpcError(*_unknown(call.method))
         dialect = Dialect(legacy="/" in call.method)
         _check_version(call, dialect)
-        offered: dict[str, Any] = {"assistant_id": assistant_id, "metadata": {}, "kwargs": {"input": call.params.get("message")}}
+        kwargs: dict[str, Any] = {"input": call.params.get("message"), "config": {"configurable": {}}}
+        offered: dict[str, Any] = {"assistant_id": assistant_id, "metadata": {}, "kwargs": kwargs}
         authentication = cast(Authentication, request.app.state.authentication)
         caller = await authentication.allow(request, caller, "threads", found.action, offered)
         target = await choose_assistant(parts, caller, assistant_id)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter
 from langchain_core.runnables import RunnableConfig
+from starlette.requests import Request
 from starlette.responses import Response
 
 from freehold.core.assistant import Assistant
@@ -16,7 +17,7 @@ from freehold.core.errors import InvalidRequest
 from freehold.graphs import schemas
 from freehold.graphs.loader import AnyGraph
 from freehold.server import audit
-from freehold.server.auth import AssistantReader, AssistantSearcher, permit
+from freehold.server.auth import AssistantReader, AssistantSearcher, Authentication, permit
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import check_graph, named_assistant
 from freehold.server.parts import Parts, ServerParts
@@ -70,10 +71,16 @@ async def patch(assistant_id: str, body: wire.AssistantPatch, caller: AssistantC
 
 @router.delete("/{assistant_id}", status_code=204, response_model=None)
 async def delete(
-    assistant_id: str, caller: Annotated[Caller, permit("assistants", "delete")], parts: Parts, delete_threads: bool = False
+    assistant_id: str,
+    request: Request,
+    caller: Annotated[Caller, permit("assistants", "delete")],
+    parts: Parts,
+    delete_threads: bool = False,
 ) -> Response:
-    """Remove an assistant with its versions; with `delete_threads` also the threads that ran it last."""
-    await parts.assistants.delete(caller, named_assistant(parts, assistant_id), with_threads=delete_threads)
+    """Remove an assistant with its versions; with `delete_threads`, which takes the right to, also the threads that ran it last."""
+    authentication = cast(Authentication, request.app.state.authentication)
+    deleter = await authentication.permitted(request, "threads", "delete") if delete_threads else None
+    await parts.assistants.delete(caller, named_assistant(parts, assistant_id), with_threads=deleter)
     return nothing()
 
 

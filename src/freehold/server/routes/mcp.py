@@ -136,7 +136,7 @@ async def _call_tool(exchange: Exchange) -> Response:
     name, arguments = exchange.call.text("name"), exchange.call.params.get("arguments")
     if not isinstance(arguments, dict | None):
         raise RpcError(INVALID_PARAMS, "params.arguments: expected an object")
-    offered: dict[str, Any] = {"assistant_id": name, "metadata": {}, "kwargs": {"input": arguments or {}}}
+    offered: dict[str, Any] = {"assistant_id": name, "metadata": {}, "kwargs": {"input": arguments or {}, "config": {"configurable": {}}}}
     caller = await exchange.allowed("threads", "create_run", offered)
     found = await find_tool(exchange.parts, caller, name)
     if found is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
+from starlette.requests import Request
 from starlette.responses import Response
 
+from freehold.core.caller import Caller
 from freehold.core.event import EventId
 from freehold.core.run import CancelAction, RunStatus
-from freehold.server.auth import RunStarter, ThreadChanger, ThreadDeleter, ThreadReader
+from freehold.server.auth import Authentication, RunStarter, ThreadChanger, ThreadDeleter, ThreadReader
 from freehold.server.follow import RunFollower
 from freehold.server.json_body import JsonRoute
 from freehold.server.launch import launch_on_thread
@@ -23,6 +25,17 @@ from freehold.server.wire.runs import RunOnThread, RunShown, Selected, modes_in_
 from freehold.server.wire.threads import Limit, Offset
 
 router = APIRouter(prefix="/threads/{thread_id}/runs", route_class=JsonRoute, tags=["runs"])
+
+
+async def _stopper(request: Request, cancel_on_disconnect: bool = False) -> Caller | None:
+    """Who stops a run by leaving: they need the right to stop it, not only to read it."""
+    if not cancel_on_disconnect:
+        return None
+    return await cast(Authentication, request.app.state.authentication).permitted(request, "threads", "update")
+
+
+#: None where leaving stops nothing.
+Stopper = Annotated[Caller | None, Depends(_stopper)]
 
 
 @router.post("", response_model=RunShown)
@@ -79,10 +92,12 @@ async def delete(thread_id: UUID, run_id: UUID, caller: ThreadDeleter, parts: Pa
 
 
 @router.get("/{run_id}/join", response_model=Any)
-async def join(thread_id: UUID, run_id: UUID, caller: ThreadReader, parts: Parts, cancel_on_disconnect: bool = False) -> Response:
+async def join(thread_id: UUID, run_id: UUID, caller: ThreadReader, stopper: Stopper, parts: Parts) -> Response:
     """Wait for the result of a run that was started before."""
     run = await parts.runs.get(caller, thread_id, run_id)
-    return wait_for_result(parts, run, cancel_on_disconnect=cancel_on_disconnect)
+    if stopper:
+        await parts.runs.get(stopper, thread_id, run_id)
+    return wait_for_result(parts, run, cancel_on_disconnect=stopper is not None)
 
 
 @router.get("/{run_id}/stream", response_model=None, responses=DOCUMENTED)
@@ -91,15 +106,17 @@ async def join_stream(
     run_id: UUID,
     caller: ThreadReader,
     parts: Parts,
+    stopper: Stopper,
     stream_mode: Annotated[list[str] | None, Query()] = None,
-    cancel_on_disconnect: bool = False,
     last_event_id: Annotated[str, Header()] = "",
 ) -> Response:
     """Stream the events of a run behind `Last-Event-ID`; from its first one without."""
     after = EventId.parse(last_event_id)
     modes = modes_in_query(stream_mode or ())
     run = await parts.runs.get(caller, thread_id, run_id)
-    return stream_events(parts, run, after=after, modes=modes, cancel_on_disconnect=cancel_on_disconnect)
+    if stopper:
+        await parts.runs.get(stopper, thread_id, run_id)
+    return stream_events(parts, run, after=after, modes=modes, cancel_on_disconnect=stopper is not None)
 
 
 @router.post("/{run_id}/cancel", response_model=None, responses={202: {}, 204: {}})
