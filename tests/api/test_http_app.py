@@ -293,6 +293,21 @@ async def test_headers_that_match_reach_the_run(serve: Serve) -> None:
     assert (seen["authorization"], seen["x-other"], "x-tenant-key" in seen) == ("Bearer x", "o", False)
 
 
+async def test_a_credential_that_a_run_is_told_is_not_told_to_its_readers(serve: Serve) -> None:
+    sent = {"x-tenant": "t1", "authorization": "Bearer hush", "x-api-key": "hush", "x-auth-token": "hush"}
+    with serve({"configurable_headers": {"includes": list(sent)}}) as url:
+        async with httpx.AsyncClient(base_url=url, headers=sent, timeout=30) as client:
+            thread = (await client.post("/threads", json={})).json()["thread_id"]
+            body = {"assistant_id": "look", "input": {}, "stream_mode": ["debug"]}
+            streamed = (await client.post(f"/threads/{thread}/runs/stream", json=body)).text
+            told = [json.loads(line[6:])["payload"] for line in streamed.splitlines() if line.startswith('data: {"step"')]
+            configs = [payload["config"] for payload in told if "config" in payload]
+            run = (await client.get(f"/threads/{thread}/runs")).json()[0]
+            configs += [run["kwargs"]["config"], (await client.get(f"/threads/{thread}")).json()["config"]]
+    assert len(configs) > 3
+    assert all("hush" not in json.dumps(config) and config["configurable"]["x-tenant"] == "t1" for config in configs)
+
+
 async def test_without_being_asked_no_header_reaches_a_run(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, headers={"x-tenant-id": "t1", "authorization": "Bearer x"}, timeout=30) as client:
         seen = (await client.post("/runs/wait", json={"assistant_id": "look", "input": {}})).json()["seen"]

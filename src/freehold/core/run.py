@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -94,6 +95,12 @@ _ADDRESS = frozenset({"thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint
 _NOT_FOR_CLIENTS = ("__", "langgraph_auth", "freehold_")
 
 
+#: Headers with credentials that a project has its runs told of (`http.configurable_headers`).
+_CREDENTIAL = re.compile(
+    r"(proxy-)?authorization|cookie|x-([a-z0-9-]*-)?(auth|api|access|session|id)?-?(auth|key|token|secret|session|jwt)"
+)
+
+
 def checkpoint_address(config: Mapping[str, Any]) -> dict[str, Any]:
     """`{"configurable": {"thread_id": …, "checkpoint_id": …}}` -> the checkpoint clients know and send back: only keys it has.
 
@@ -102,6 +109,15 @@ def checkpoint_address(config: Mapping[str, Any]) -> dict[str, Any]:
     found = config.get("configurable") or {}
     named = {key: found[key] for key in ("checkpoint_id", "checkpoint_map") if found.get(key) is not None}
     return {"thread_id": found.get("thread_id"), "checkpoint_ns": found.get("checkpoint_ns") or "", **named}
+
+
+def told_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as clients are shown it, some of whom only read what others run: without who somebody is and what proves it."""
+    configurable = config.get("configurable")
+    if not isinstance(configurable, Mapping):
+        return dict(config)
+    kept = {key: value for key, value in configurable.items() if not key.startswith(_NOT_FOR_CLIENTS) and not _CREDENTIAL.fullmatch(key)}
+    return {**config, "configurable": kept}
 
 
 def graph_keys(configurable: Mapping[str, Any]) -> dict[str, Any]:

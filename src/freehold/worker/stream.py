@@ -13,7 +13,7 @@ from langgraph.pregel import Pregel
 from langgraph.stream.transformers import LifecyclePayload, LifecycleTransformer
 
 from freehold.core.encode import to_json
-from freehold.core.run import checkpoint_address
+from freehold.core.run import checkpoint_address, told_config
 
 INTERRUPT = "__interrupt__"
 
@@ -215,7 +215,8 @@ def debug_on_wire(part: Any) -> Any:
     told = part["payload"]
     parent = told.get("parent_config")
     addresses = {"checkpoint": checkpoint_address(told["config"]), "parent_checkpoint": checkpoint_address(parent) if parent else None}
-    return {**part, "payload": {**told, "tasks": [_debug_task(task) for task in told["tasks"]], **addresses}}
+    configs = {"config": told_config(told["config"]), "parent_config": told_config(parent) if parent else parent}
+    return {**part, "payload": {**told, **configs, "tasks": [_debug_task(task) for task in told["tasks"]], **addresses}}
 
 
 def _debug_task(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import httpx
 from freehold import __version__
 from freehold.core.encode import to_json
 from freehold.core.errors import InvalidRequest, StorageUnavailable
+from freehold.core.run import told_config
 from freehold.core.webhook import Delivery, pause_after, signature_headers
 from freehold.outbound.address import Allowed
 from freehold.outbound.policy import UrlPolicy
@@ -179,5 +180,7 @@ class WebhookSender:
 def _body(delivery: Delivery) -> bytes:
     """The run as clients know it, with what is known only now. Interrupts are told where the run waits for an answer."""
     body = dict(delivery.body or {})
+    if kwargs := body.get("kwargs"):
+        body["kwargs"] = {**kwargs, "config": told_config(kwargs.get("config") or {})}
     interrupts = [item for items in (body.pop("interrupts", None) or {}).values() for item in items]
     return to_json({**body, **({"interrupts": interrupts} if interrupts else {}), "webhook_sent_at": datetime.now(UTC).isoformat()})

@@ -12,7 +12,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from freehold.core.errors import Ambiguous, InvalidRequest
-from freehold.core.run import HIDDEN, MAX_BATCH, Durability, MultitaskStrategy, Run, RunRequest, RunStatus, graph_keys
+from freehold.core.run import HIDDEN, MAX_BATCH, Durability, MultitaskStrategy, Run, RunRequest, RunStatus, graph_keys, told_config
 from freehold.server.wire.body import Body, JsonObject
 from freehold.server.wire.threads import CheckpointGiven, CheckpointId
 
@@ -279,6 +279,9 @@ def shown(run: Run) -> JsonObject:
         "updated_at": run.updated_at,
         "status": run.status,
         "metadata": run.metadata,
-        "kwargs": {key: value for key, value in asdict(run.request).items() if key not in HIDDEN},
+        "kwargs": {
+            **{key: value for key, value in asdict(run.request).items() if key not in HIDDEN},
+            "config": told_config(run.request.config),
+        },
         "multitask_strategy": run.multitask_strategy,
     }

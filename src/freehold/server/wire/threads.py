@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
 from freehold.core.errors import InvalidRequest
 from freehold.core.extract import parse_paths
-from freehold.core.run import checkpoint_address
+from freehold.core.run import checkpoint_address, told_config
 from freehold.server.wire.body import Body, JsonObject, only
 from freehold.storage.lifetime import Strategy, TimeToLive
 from freehold.storage.thread_search import ThreadFilter
@@ -186,7 +186,7 @@ def shown(thread: Thread, select: list[str] | None = None) -> JsonObject:
         "updated_at": thread.updated_at,
         "state_updated_at": thread.state_updated_at,
         "metadata": thread.metadata,
-        "config": thread.config,
+        "config": told_config(thread.config),
         "status": thread.status,
         "values": thread.values,
         "interrupts": thread.interrupts,
