@@ -87,6 +87,22 @@ async def test_runs_of_a_cron_get_what_a_handler_sets_and_not_what_a_client_forg
     assert {run["metadata"]["asked_by"] for run in runs} == {"bob"}
 
 
+async def test_who_answers_a_question_goes_on_with_the_threads_assistant_and_is_asked_about_no_other(people: People) -> None:
+    bob = people["bob"]
+    assert (await bob.post("/assistants", json={"assistant_id": CLOSED, "graph_id": "asks"})).status_code == 200
+    opened = (await bob.post("/assistants", json={"graph_id": "asks"})).json()["assistant_id"]
+    thread = (await bob.post("/threads", json={})).json()["thread_id"]
+    asked = (await bob.post(f"/threads/{thread}/runs/wait", json={"assistant_id": opened, "input": {"answer": ""}})).json()
+    answer = {"interrupt_id": asked["__interrupt__"][0]["id"], "response": "yes", "assistant_id": opened}
+    said = []
+    for named in (CLOSED, opened):
+        await bob.patch(f"/threads/{thread}", json={"metadata": {"assistant_id": named}})
+        command = {"id": 1, "method": "input.respond", "params": answer}
+        said.append((await bob.post(f"/threads/{thread}/commands", json=command)).json())
+    assert [one["type"] for one in said] == ["error", "success"], said
+    assert said[0]["error"] == "permission_denied"
+
+
 async def test_a_page_of_another_site_does_nothing_with_the_cookies_of_its_reader(public_url: str) -> None:
     async with httpx.AsyncClient(base_url=public_url, headers={"cookie": "who=ann"}) as browser:
         for headers in (

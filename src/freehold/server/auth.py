@@ -118,10 +118,16 @@ class Authentication:
         if action == "create_run":
             given = {key: value for key, value in _settings(offered).items() if key not in before or before[key] != value}
             decided = replace(decided, configurable=given)
-        if action == "create_run" and isinstance(wanted, UUID) and self.project.handler("assistants", "read"):
-            reader = await self.project.decide(caller, "assistants", "read", {"assistant_id": wanted, "metadata": {}})
-            decided = replace(decided, assistants=reader.must)
-        return decided
+        return await self.using(decided, wanted) if action == "create_run" else decided
+
+    async def using(self, caller: Caller, named: Any) -> Caller:
+        """Somebody who starts a run with an assistant, with what the project's rules say of reading that one. Raises Forbidden."""
+        wanted = _id(named)
+        if self.project is None or not isinstance(wanted, UUID) or not self.project.handler("assistants", "read"):
+            return caller
+        alone = replace(caller, shared=False, must="{}")
+        reader = await self.project.decide(alone, "assistants", "read", {"assistant_id": wanted, "metadata": {}})
+        return replace(caller, assistants=reader.must)
 
     async def _lookup(self, key: str) -> Caller:
         digest = hashlib.sha256(key.encode()).digest()

@@ -152,7 +152,8 @@ async def _run_start(asking: Asking, params: JsonObject) -> Done:
 
 
 async def _input_respond(asking: Asking, params: JsonObject) -> Done:
-    """Answer what a run asked: it goes on."""
+    """Answer what a run asked: it goes on, with the assistant of its thread, whatever the client names."""
+    params = {key: value for key, value in params.items() if key != "assistant_id"}
     caller = await asking.permitted("create_run", params)
     body = Respond.model_validate(params)
     thread = await asking.parts.threads.get(caller, asking.thread_id)
@@ -169,6 +170,8 @@ async def _input_respond(asking: Asking, params: JsonObject) -> Done:
         "metadata": body.metadata,
         "multitask_strategy": "reject",  # two tabs that answer at once: one of them was first
     }
+    authentication = cast(Authentication, asking.connection.app.state.authentication)
+    caller = await authentication.using(caller, again["assistant_id"])
     try:
         run = await _launch(asking, caller, RunOnThread.model_validate(again))
     except errors.Conflict as error:

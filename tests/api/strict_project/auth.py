@@ -8,7 +8,7 @@ from langgraph_sdk import Auth
 
 auth = Auth()
 
-#: Nobody may change it.
+#: A thread nobody may change, and an assistant nobody may use.
 CLOSED = "00000000-0000-4000-8000-00000000c105"
 
 
@@ -35,3 +35,8 @@ async def not_the_closed_one(ctx: Auth.types.AuthContext, value: dict[str, Any])
 async def of_the_team(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> None:
     value["metadata"]["asked_by"] = ctx.user.identity
     value["kwargs"]["config"]["configurable"]["team"] = ctx.user["team"]
+
+
+@auth.on.assistants.read
+async def not_the_closed_assistant(ctx: Auth.types.AuthContext, value: dict[str, Any]) -> bool:
+    return str(value.get("assistant_id")) != CLOSED
