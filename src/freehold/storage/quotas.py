@@ -85,7 +85,6 @@ class Quotas:
     async def admit_within(self, conn: AsyncConnection[DictRow], caller: Caller) -> None:
         """In the accepting transaction, right before the run is stored; in a pipeline the error comes with the answer (`refused`)."""
         if any(self._concurrent.values()):
-            await conn.execute(SQL["hold_runs"], self._whose(caller), prepare=True)
             await conn.execute(SQL["admit_run"], self._whose(caller), prepare=True)
 
     def refused(self, error: psycopg.Error) -> QuotaExceeded | None:

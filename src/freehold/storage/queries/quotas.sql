@@ -1,8 +1,10 @@
 -- hold_runs: for the rest of the transaction, before anything else is locked
 SELECT freehold.hold_runs(%(organisation)s, %(owner)s, %(owner_limit)s, %(organisation_limit)s)
 
--- admit_run: raises FH429 where one more run is one too many
-SELECT freehold.admit_run(%(organisation)s, %(owner)s, %(owner_limit)s, %(organisation_limit)s)
+-- admit_run: hold_runs, then FH429 where one more run is one too many; what is counted was committed once the locks were held, because each
+-- statement within a volatile function sees what was committed before it
+WITH held AS MATERIALIZED (SELECT freehold.hold_runs(%(organisation)s, %(owner)s, %(owner_limit)s, %(organisation_limit)s))
+SELECT freehold.admit_run(%(organisation)s, %(owner)s, %(owner_limit)s, %(organisation_limit)s) FROM held
 
 -- stored: what an owner and all of the organisation hold, as last measured; that somebody asked is noted, so that it is measured again
 WITH asked AS (
