@@ -33,8 +33,8 @@ from freehold.events.log import EventLog, create_client
 from freehold.events.reader import EventReader
 from freehold.graphs.agents import assistant
 from freehold.graphs.agents.model import ForgivingChatModel, create_chat_model
-from freehold.graphs.loader import AnyGraph
-from freehold.graphs.project import Project, project_of
+from freehold.graphs.loader import AnyGraph, load_object
+from freehold.graphs.project import Project, project_of, read_project
 from freehold.graphs.registry import GraphRegistry, load_project
 from freehold.graphs.store_index import own_embedder, store_semantic
 from freehold.graphs.webhooks import headers as webhook_headers
@@ -50,6 +50,7 @@ from freehold.storage.inbox import Inbox
 from freehold.storage.pool import Pool, create_pool
 from freehold.storage.quotas import Quotas, create_quotas
 from freehold.storage.runs import Runs
+from freehold.storage.sealing import Sealing
 from freehold.storage.store import Stores
 from freehold.storage.thread_runs import ThreadRuns
 from freehold.storage.thread_search import ThreadSearch
@@ -87,6 +88,7 @@ class Opened:
     shipped: _Shipped | None
     quotas: Quotas | None
     counters: UsageCounters
+    sealing: Sealing | None = None
 
 
 @asynccontextmanager
@@ -99,18 +101,23 @@ async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]
     database_url, redis_url = _urls(settings)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(tracing.exporting(settings.telemetry, role=role))
-        pool = await stack.enter_async_context(create_pool(database_url, max_size=settings.database.pool_size, name=f"freehold-{role}"))
+        sealing = _sealing(settings)
+        pool = await stack.enter_async_context(
+            create_pool(database_url, max_size=settings.database.pool_size, name=f"freehold-{role}", sealing=sealing)
+        )
         client = create_client(redis_url)
         stack.push_async_callback(client.aclose)
         shipped = _shipped(settings, pool)
         graphs = await load_project(project_of(settings), shipped=shipped.graph if shipped else None)
+        if sealing:
+            await _use_encryption(sealing, graphs.project)
         stores = await _stores(settings, pool, graphs.project)
         assistants = Assistants(pool)
         await assistants.sync({graph_id: entry.description for graph_id, entry in graphs.graphs.items()})
         counters = UsageCounters(client)
         quotas = create_quotas(pool, settings.quotas, counters)
         runs = Runs(pool, quotas)
-        yield Opened(pool, client, EventLog(client), runs, assistants, graphs, stores, shipped, quotas, counters)
+        yield Opened(pool, client, EventLog(client), runs, assistants, graphs, stores, shipped, quotas, counters, sealing)
 
 
 @asynccontextmanager
@@ -145,7 +152,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             api_keys=keys,
             tokens=await _tokens(settings, stack),
             audit=await _audit(settings, shared, stack),
-            conversations=Conversations(shared.pool),
+            conversations=Conversations(shared.pool, kept=shared.sealing is None),
             events=shared.events,
             reader=reader,
             thread_runs=thread_runs,
@@ -153,6 +160,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             stores=shared.stores,
             webhooks=_webhooks(settings, shared.pool),
             webhook_policy=url_policy(settings.webhooks, shared.graphs.project),
+            sealing=shared.sealing,
         )
 
 
@@ -285,9 +293,31 @@ def _urls(settings: Settings) -> tuple[str, str]:
     return settings.database.url.get_secret_value(), settings.redis.url.get_secret_value()
 
 
+def _sealing(settings: Settings) -> Sealing | None:
+    """Where the project encrypts: decided before the first connection is made, so that none is without it."""
+    file = project_of(settings)
+    return Sealing() if file and read_project(file).encryption else None
+
+
+async def _use_encryption(sealing: Sealing, project: Project | None) -> None:
+    """Load the project's hooks. Raises GraphError or EncryptionFailed: then nothing starts."""
+    from langgraph_sdk import Encryption
+
+    assert project and project.encryption
+    hooks = await asyncio.to_thread(load_object, project.encryption.path, project, key="encryption.path", kind=Encryption)
+    await sealing.use(hooks)
+    log.warning(
+        "encryption is on, but events wait in Valkey in clear for some minutes, and documents of the knowledge base are stored in clear;"
+        " the store finds nothing by meaning or words, and conversations are not recorded",
+        extra={"action": "encryption_limits"},
+    )
+
+
 async def _stores(settings: Settings, pool: Pool, project: Project | None) -> Stores:
     """The store as langgraph.json and freehold.toml want it."""
-    semantic = await asyncio.to_thread(store_semantic, project, own_embedder(settings.knowledge), wanted=settings.store.semantic)
+    sealed = bool(project and project.encryption)  # vectors tell about the text they were made of
+    own = own_embedder(settings.knowledge)
+    semantic = None if sealed else await asyncio.to_thread(store_semantic, project, own, wanted=settings.store.semantic)
     asked = project.store.ttl if project and project.store else None
     ttl = TTLConfig(refresh_on_read=asked.refresh_on_read, default_ttl=asked.default_ttl) if asked else None
     return Stores(pool, ttl=ttl, semantic=semantic, sweep_minutes=asked.sweep_interval_minutes if asked else None)

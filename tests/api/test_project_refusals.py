@@ -15,12 +15,6 @@ from freehold.core.errors import NotSupported
 from freehold.server.app import create_app
 
 
-@pytest.mark.compat(
-    "langgraph.json",
-    "encryption",
-    "hooks cannot encrypt what is searched and filtered in the database; use an encrypted disk",
-    refused=True,
-)
 @pytest.mark.compat("langgraph.json", "priority", "runs are taken in the order they fall due", refused=True)
 @pytest.mark.compat("langgraph.json", "ui, ui_config; POST /ui/{graph_id}", "components must be built from TypeScript first", refused=True)
 @pytest.mark.compat("langgraph.json", "node_version", "only Python graphs are served", refused=True)
@@ -33,7 +27,6 @@ from freehold.server.app import create_app
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("encryption", {"path": "./encryption.py:encryption"}),
         ("priority", {"path": "./priority.py:priority"}),
         ("ui", {"agent": "./ui.tsx"}),
         ("ui_config", {"shared": ["react"]}),

@@ -168,6 +168,12 @@ class GraphError(FreeholdError):
     code = "graph"
 
 
+class EncryptionFailed(FreeholdError):
+    """The project's own encryption cannot seal or open something."""
+
+    code = "encryption_failed"
+
+
 class LeaseLost(FreeholdError):
     """Another worker owns this run now."""
 

@@ -39,7 +39,6 @@ REFUSED: Mapping[str, str] = {
     "checkpointer.path": "remove it; threads are kept in Postgres",
     "checkpointer.serde.allowed_json_modules": "remove it; checkpoints hold no JSON objects",
     "checkpointer.serde.pickle_fallback": "remove it; reading a pickle runs code, so checkpoints never hold one",
-    "encryption": "remove it, and use an encrypted disk or database",
     "node_version": "only Python graphs can be served",
     "priority": "remove it; runs are taken in the order they came",
     "ui": "remove it; no interface components are served",

@@ -92,6 +92,7 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
                 needs_keys=settings.server.needs_keys,
                 project=await load_project_auth(parts.graphs.project),
                 tokens=parts.tokens,
+                sealing=parts.sealing,
             )
             app.state.audit = parts.audit
             app.state.agents = Agents(parts.graphs)

@@ -21,12 +21,14 @@ from freehold.core.caller import LOCAL, Caller
 from freehold.core.errors import Forbidden, InvalidRequest, Unauthenticated
 from freehold.core.permissions import READING, allows
 from freehold.core.run import MAX_BATCH, graph_keys
+from freehold.core.user import user
 from freehold.server.project_auth import ProjectAuth
 from freehold.server.store_value import store_value
 from freehold.storage.api_keys import PREFIX, ApiKeys
 
 if TYPE_CHECKING:  # loaded where tokens are taken
     from freehold.server.oidc import TokenVerifier
+    from freehold.storage.sealing import Sealing
 
 #: A revoked key works at most this long.
 CACHE_SECONDS = 3.0
@@ -43,18 +45,32 @@ class Authentication:
     """Turns the credentials of a request into a caller; without keys everybody is the one local user."""
 
     def __init__(
-        self, api_keys: ApiKeys | None, *, needs_keys: bool, project: ProjectAuth | None = None, tokens: TokenVerifier | None = None
+        self,
+        api_keys: ApiKeys | None,
+        *,
+        needs_keys: bool,
+        project: ProjectAuth | None = None,
+        tokens: TokenVerifier | None = None,
+        sealing: Sealing | None = None,
     ) -> None:
         #: None: keys are not taken; the same for tokens.
         self._api_keys = api_keys
         self._tokens = tokens
         self._needs_keys = needs_keys
         self.project = project
+        #: Encrypts with the context of each request.
+        self._sealing = sealing
         #: Digest of a key -> its caller and until when that may be believed. Keys themselves are not kept in memory.
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
     async def caller(self, connection: HTTPConnection) -> Caller:
         """Raises Unauthenticated where a credential is needed and none or an unknown one was given."""
+        caller = await self._caller(connection)
+        if self._sealing:
+            await self._sealing.enter(connection.headers.get("x-encryption-context"), user(caller.owner, caller.user))
+        return caller
+
+    async def _caller(self, connection: HTTPConnection) -> Caller:
         if isinstance(known := connection.scope.get(KNOWN), Caller):
             return known
         key = given_key(connection)

@@ -22,6 +22,7 @@ from freehold.storage.crons import Crons
 from freehold.storage.inbox import Inbox
 from freehold.storage.pool import Pool
 from freehold.storage.runs import Runs
+from freehold.storage.sealing import Sealing
 from freehold.storage.store import Stores
 from freehold.storage.thread_runs import ThreadRuns
 from freehold.storage.thread_search import ThreadSearch
@@ -58,6 +59,8 @@ class ServerParts:
     stores: Stores
     webhooks: Webhooks
     webhook_policy: UrlPolicy
+    #: None where the project does not encrypt.
+    sealing: Sealing | None = None
 
 
 async def _of_app(connection: HTTPConnection) -> ServerParts:

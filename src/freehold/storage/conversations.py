@@ -21,11 +21,15 @@ SELECT %(organisation)s, %(owner)s, thread_id, %(run_id)s, %(message)s, %(respon
 class Conversations:
     """All statements on the conversations table."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, kept: bool = True) -> None:
         self._pool = pool
+        #: False where the project encrypts: who reads these rows has no key.
+        self._kept = kept
 
     async def record(self, caller: Caller, *, thread_id: UUID, run_id: UUID, message: str, response: str) -> None:
         """Keep one turn, once however often it is told; nothing where its thread was deleted meanwhile."""
+        if not self._kept:
+            return
         arguments = {
             **caller.arguments(),
             "thread_id": thread_id,

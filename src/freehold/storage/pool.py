@@ -10,7 +10,7 @@ import select
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any, LiteralString, cast
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -21,6 +21,9 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from freehold.core.caller import Caller
 from freehold.core.errors import InvalidRequest, StorageUnavailable
+
+if TYPE_CHECKING:  # loaded where a project encrypts
+    from freehold.storage.sealing import Sealing
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
@@ -97,8 +100,12 @@ class Connection(AsyncConnection[DictRow]):
 _LIMIT: LiteralString = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
 
 
-def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "freehold") -> Pool:
-    """A closed pool; use it as an async context manager. Broken connections are replaced on checkout."""
+def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "freehold", sealing: Sealing | None = None) -> Pool:
+    """A closed pool; use it as an async context manager. Broken connections are replaced on checkout.
+
+    Args:
+        sealing: encrypts what is stored.
+    """
     return AsyncConnectionPool(
         url,
         min_size=min_size,
@@ -111,9 +118,27 @@ def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "free
         max_lifetime=3600,
         check=_check,
         reset=_note_use,
-        connection_class=Connection,
+        connection_class=_sealed(sealing) if sealing else Connection,
         kwargs=connection_options(name),
     )
+
+
+def salt_of(pool: Pool) -> bytes:
+    """What the names of values that are stored through a pool, or a transaction that looks like one, are made with."""
+    return bytes(getattr(getattr(pool, "connection_class", None), "digest_salt", b""))
+
+
+def _sealed(sealing: Sealing) -> type[Connection]:
+    from freehold.storage.sealing import sealed_cursor
+
+    class SealedConnection(Connection):
+        digest_salt = sealing.digest_salt
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.cursor_factory = sealed_cursor(sealing)
+
+    return SealedConnection
 
 
 #: When each connection was last given back, on the process's clock.

@@ -19,6 +19,7 @@ class _Transaction:
 
     def __init__(self, conn: AsyncConnection[DictRow]) -> None:
         self._conn = conn
+        self.connection_class = type(conn)
         self._lock = asyncio.Lock()
 
     @asynccontextmanager

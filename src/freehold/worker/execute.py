@@ -32,6 +32,7 @@ from freehold.events.log import EventLog
 from freehold.graphs.agents.failures import error_type
 from freehold.graphs.context import context_of
 from freehold.graphs.registry import GraphRegistry
+from freehold.storage import sealing
 from freehold.storage.checkpointer import create_checkpointer
 from freehold.storage.checkpointer.answers import take_back
 from freehold.storage.pool import Pool
@@ -143,6 +144,7 @@ class RunExecution:
 
     async def execute(self) -> None:
         """Run to an end, or give the run back. Errors of the graph end the run, never this method."""
+        sealing.go_on(self.run.request.origin)
         async with EventWriter(self._needs.events, self.run, self.lose, self._slot.may_linger) as writer:
             begun = {"run_id": str(self.run.run_id), "attempt": self.run.attempt, "started": sequence.base(self.run)}
             writer.emit("metadata", to_json(begun), with_next=True)
@@ -172,6 +174,7 @@ class RunExecution:
     # -- executing -----------------------------------------------------------------------------------------------
 
     async def _stream(self, writer: EventWriter) -> Ending:
+        sealing.refuse_unopened(self.run.request.origin)
         graph_id = self._graph_id()
         config = run_config(self.run, graph_id)
         if self.run.request.event_streaming:

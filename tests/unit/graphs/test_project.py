@@ -76,7 +76,6 @@ ASKED: dict[str, Any] = {
     "checkpointer.path": "./saver.py:make",
     "checkpointer.serde.allowed_json_modules": [["a", "B"]],
     "checkpointer.serde.pickle_fallback": True,
-    "encryption": {"path": "./encryption.py:encryption"},
     "node_version": "20",
     "priority": {"path": "./priority.py:priority"},
     "store": {"ttl": {"default_ttl": 5}},

@@ -67,8 +67,9 @@ class Rows:
 class Encoder:
     """Turns values of one operation into nodes, collecting what must be stored beside them."""
 
-    def __init__(self, serde: SerializerProtocol, known: ThreadMessages) -> None:
+    def __init__(self, serde: SerializerProtocol, known: ThreadMessages, salt: bytes = b"") -> None:
         self._serde = serde
+        self._salt = salt  # what is stored sealed must not be told by its digest
         self._known = known
         self.rows = Rows()
 
@@ -101,7 +102,7 @@ class Encoder:
             return ["d", {key: self._plain(item) for key, item in value.items()}]
         if type(value) is list and all(_is_message(item) for item in value):
             return ["l", [["d", {key: self._part(key, item) for key, item in message.items()}] for message in value]]
-        digest = blake2b(data, digest_size=16, key=kind.encode()).digest()
+        digest = blake2b(data, digest_size=16, key=kind.encode(), salt=self._salt).digest()
         self.rows.digests.add(digest)
         if digest not in self._known.digests:
             self._known.digests.add(digest)

@@ -41,7 +41,7 @@ from freehold.storage.checkpointer.opening import Opening
 from freehold.storage.checkpointer.statement import ASIDE, CheckpointRow, Encoded, Pending, WriteRow
 from freehold.storage.checkpointer.stock import StockThreads
 from freehold.storage.checkpointer.write import PATIENCE_SECONDS, GroupWriter
-from freehold.storage.pool import Pool, is_away
+from freehold.storage.pool import Pool, is_away, salt_of
 
 #: Threads whose messages a saver remembers.
 KNOWN_THREADS = 256
@@ -94,6 +94,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
     ) -> None:
         super().__init__(serde=serde or _SERDE)
         self._pool = pool
+        self._salt = salt_of(pool)
         self._loop = asyncio.get_running_loop()
         # Threads of a program are divided among several, so that one encodes while another one's statement is under way.
         alone = fence is not None or deferred
@@ -272,7 +273,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
 
         def encode() -> Encoded:
             known = self._known[thread_id]
-            encoder = Encoder(self.serde, known)
+            encoder = Encoder(self.serde, known, self._salt)
             newest, before = known.newest.get(ns, ("", {}))
             values: dict[str, Node] = {}
             for channel, value in checkpoint["channel_values"].items():
@@ -306,7 +307,7 @@ class PostgresSaver(BaseCheckpointSaver[Any]):
                 grouped.setdefault(idx, []).append((channel, value))
             rows: Encoded = []
             for idx, group in grouped.items():
-                encoder = Encoder(self.serde, self._known[thread_id])
+                encoder = Encoder(self.serde, self._known[thread_id], self._salt)
                 packed = pack([[channel, encoder.node(value)] for channel, value in group])
                 rows.append((WriteRow((thread_id, ns, checkpoint_id or "", task_id, idx), task_path, run_id, packed), encoder.rows))
             return rows

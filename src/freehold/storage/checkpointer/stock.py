@@ -21,7 +21,7 @@ from psycopg import AsyncConnection, AsyncCursor, sql
 from psycopg.rows import DictRow, dict_row
 
 from freehold.core.errors import Incompatible
-from freehold.storage.pool import Pool
+from freehold.storage.pool import Pool, salt_of
 
 _TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
@@ -64,7 +64,7 @@ class StockThreads:
         return _Reader(self._pool, self._serde, schema)
 
     def _refuse_clear(self) -> None:
-        if isinstance(self._serde, EncryptedSerializer):
+        if isinstance(self._serde, EncryptedSerializer) or salt_of(self._pool):
             raise Incompatible(
                 "this thread was stored by the stock saver, some of it in clear, but this checkpointer has a key",
                 hint="continue it with a checkpointer without a key",
