@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -130,6 +131,21 @@ async def test_what_several_subscriptions_want_comes_once(url: str) -> None:
 
 
 @pytest.mark.compat("Event streaming", "WebSocket: subscription.reconnect", "goes on behind last_event_id on a new connection")
+async def test_nothing_of_a_run_comes_after_its_end_in_another_subscription(url: str) -> None:
+    """Clients pause what they read when a run ends: what came later would wait for the next run."""
+    for _ in range(10):
+        async with opened(url, new_thread_id()) as socket:
+            for channels in (("lifecycle",), ("messages", "lifecycle"), ("values", "lifecycle"), ("updates", "tasks", "lifecycle")):
+                await socket.subscribe(*channels)
+            await socket.ask("run.start", {"assistant_id": "talker", "input": {"messages": [{"role": "user", "content": "one two"}]}})
+            numbers = [event["seq"] for event in await socket.until_over()]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    numbers.append(json.loads(await socket.connection.recv())["seq"])
+            assert max(numbers) == next(event["seq"] for event in socket.events if _is_end(event))
+            assert numbers[-1] == max(numbers)
+
+
 async def test_a_subscription_is_taken_up_again(url: str) -> None:
     thread_id = new_thread_id()
     async with opened(url, thread_id) as socket:

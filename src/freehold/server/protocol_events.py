@@ -31,6 +31,7 @@ _SHARED = frozenset({"values", "updates", "tasks"})
 JUST_NOW_SECONDS = 1.0
 
 _ENDS = (b'"event":"completed"', b'"event":"failed"')
+_PAUSE = b'"event":"interrupted"'
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class Numbered:
     place: Place | None
     number: int | None
     data: bytes
+
+    @property
+    def ends_a_run(self) -> bool:
+        """Whether clients take it for the last of a run."""
+        is_root = self.place is not None and self.place.channel == "lifecycle" and not self.place.namespace
+        return is_root and any(end in self.data for end in (*_ENDS, _PAUSE))
 
     @property
     def method(self) -> str:
@@ -61,9 +68,14 @@ class ProtocolFollower:
         self._follower = ThreadFollower(parts, caller, thread_id, since=since, replay=True, may_be_missing=may_be_missing)
         self._asked = asked
         self._since = since
+        #: How far it has read, wanted or not.
+        self.position = since
 
     async def batches(self) -> AsyncGenerator[list[Numbered], None]:
-        """Events as they come; an empty list every second or two of silence. Ends when the thread is gone. Close it (`aclosing`)."""
+        """Events as they come; an empty list where nothing was wanted of what came, and every second or two of silence.
+
+        Ends when the thread is gone. Close it (`aclosing`).
+        """
         async with aclosing(self._follower.told()) as told:
             async for some in told:
                 if some is None:
@@ -72,9 +84,8 @@ class ProtocolFollower:
                 found = list(self._told(some))
                 if some.ending and not some.told_its_end:
                     found += self._ending(some)
-                wanted = [numbered for numbered in found if self._wanted(numbered, some)]
-                if wanted:
-                    yield wanted
+                self.position = max([self.position, *(number for number, _ in some.events), *(one.number or 0 for one in found)])
+                yield [numbered for numbered in found if self._wanted(numbered, some)]
 
     def _told(self, some: Told) -> Iterator[Numbered]:
         for number, event in some.events:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +43,9 @@ MOST_SUBSCRIPTIONS = 64
 #: A subscription that ends is waited for no longer than this; nothing of it is sent after.
 END_SECONDS = 1.0
 
+#: How long the end of a run waits for subscriptions that have not sent all before it.
+CATCH_UP_SECONDS = 1.0
+
 #: What a WebSocket is closed with where an HTTP request would get this status: browsers cannot read one that refuses the upgrade.
 STATUS_CODES_FROM = 4000
 
@@ -58,6 +61,8 @@ class _Subscribed:
     def __init__(self, asked: Subscription, since: int, others: dict[str, _Subscribed]) -> None:
         self.asked = asked
         self.position = self.began_at = since
+        #: Up to here everything was read, and sent where it was wanted.
+        self.through = since
         self._others = others
         self._heads = {name: other.position for name, other in others.items()}
         self.task: asyncio.Task[None] | None = None
@@ -85,6 +90,7 @@ class ProtocolSocket:
         self._connection = with_offered_credential(websocket)
         self._most_bytes = int(parts.settings.limits.request_body_mb * 1024 * 1024)
         self._sending = asyncio.Lock()
+        self._progress = asyncio.Condition()
         self._subscriptions: dict[str, _Subscribed] = {}
 
     async def serve(self) -> None:
@@ -186,14 +192,29 @@ class ProtocolSocket:
             async with aclosing(follower.batches()) as batches:
                 async for batch in batches:
                     for event in batch:
+                        if event.ends_a_run and event.number:
+                            await self._let_others_catch_up(subscribed, event.number - 1)
                         if not subscribed.was_sent(event):
                             await self._send(event.data, subscribed, event.number)
+                    await self._came_to(subscribed, follower.position)
         except (WebSocketDisconnect, RuntimeError):
             return  # it was closed while something was being sent
         except Exception:
             # The top of a task nobody waits for: the connection ends, and the client begins anew where it was.
             log.exception("a subscription failed", extra={"action": "subscription_failed"})
             await self._close(_INTERNAL, "internal error")
+
+    async def _came_to(self, subscribed: _Subscribed, number: int) -> None:
+        subscribed.through = max(subscribed.through, number)
+        async with self._progress:
+            self._progress.notify_all()
+
+    async def _let_others_catch_up(self, subscribed: _Subscribed, number: int) -> None:
+        """Clients pause what they read at the end of a run: nothing that came before it may come after it, in whatever subscription."""
+        await self._came_to(subscribed, number)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS), self._progress:
+                await self._progress.wait_for(lambda: all(one.is_over or one.through >= number for one in self._subscriptions.values()))
 
     async def _end_subscriptions(self, names: list[str]) -> None:
         ended = [self._subscriptions.pop(name) for name in names]
