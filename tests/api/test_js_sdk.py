@@ -68,6 +68,8 @@ async def test_the_javascript_client_streams_events(server_url: str, transport: 
 async def _play(name: str, **environ: str) -> None:
     """Every scenario of a file passes."""
     scenarios = len(re.findall(r"^test\(", (FOLDER / name).read_text(), flags=re.MULTILINE))
-    code, output = await _node("--test", "--test-reporter=spec", "--test-timeout=60000", "--test-force-exit", name, environ={**os.environ, **environ})
+    code, output = await _node(
+        "--test", "--test-reporter=spec", "--test-timeout=60000", "--test-force-exit", name, environ={**os.environ, **environ}
+    )
     assert code == 0, output
     assert scenarios and f"pass {scenarios}\n" in output, output
