@@ -23,6 +23,7 @@ class is its default message. Only the HTTP edge maps these to status codes and 
     ├── OutOfSpace            the disk or memory does not suffice
     ├── DownloadError         something could not be fetched or its hash is wrong
     ├── GraphError            a user's graph does not load or compile
+    ├── EncryptionFailed      the project's own encryption cannot seal or open something
     ├── LeaseLost             another worker owns this run now
     ├── RunFailed             a run ended in error
     └── TimedOut              waited long enough

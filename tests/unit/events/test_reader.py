@@ -341,10 +341,15 @@ async def test_a_bell_rings_when_a_run_is_accepted_on_its_thread_and_on_no_other
 
 
 async def test_without_bells_nothing_is_heard_of_workers_being_woken(bench: Bench) -> None:
+    async def listeners() -> int:
+        return int((await bench.client.pubsub_numsub("freehold:wake"))[0][1])
+
+    others = await listeners()  # workers of other tests that are still up
     with bench.reader.bell(UUID(int=73)) as one, bench.reader.bell(UUID(int=73)):
         assert await one.rung(5)
         assert len(bench.reader.threads) == 1
+        assert await listeners() == others + 1
     assert not bench.reader.threads
     async with asyncio.timeout(5):
-        while (await bench.client.pubsub_numsub("freehold:wake"))[0][1]:
+        while await listeners() > others:
             await asyncio.sleep(0.02)
