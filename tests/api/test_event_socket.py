@@ -130,7 +130,6 @@ async def test_what_several_subscriptions_want_comes_once(url: str) -> None:
         assert (await socket.ask("subscription.unsubscribe", {"subscription_id": second}))["error"] == "no_such_subscription"
 
 
-@pytest.mark.compat("Event streaming", "WebSocket: subscription.reconnect", "goes on behind last_event_id on a new connection")
 async def test_nothing_of_a_run_comes_after_its_end_in_another_subscription(url: str) -> None:
     """Clients pause what they read when a run ends: what came later would wait for the next run."""
     for _ in range(10):
@@ -146,6 +145,7 @@ async def test_nothing_of_a_run_comes_after_its_end_in_another_subscription(url:
             assert numbers[-1] == max(numbers)
 
 
+@pytest.mark.compat("Event streaming", "WebSocket: subscription.reconnect", "goes on behind last_event_id on a new connection")
 async def test_a_subscription_is_taken_up_again(url: str) -> None:
     thread_id = new_thread_id()
     async with opened(url, thread_id) as socket:
