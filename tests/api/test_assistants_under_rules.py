@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 
-import httpx
 import pytest
-from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import APIStatusError
+from tests.api.people import by_token, refused_with
 from tests.api.serving import serving
 from tests.api.test_project_auth import PROJECT
 from tests.support.servers import ValkeyServer
@@ -33,15 +30,8 @@ def url(api_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
 @pytest.fixture(scope="module")
 async def people(url: str) -> AsyncIterator[People]:
     """Ann and Bob of one organisation, Eve of another."""
-    async with AsyncExitStack() as stack:
-        clients = {name: get_client(url=url, api_key=None, headers={"authorization": f"Bearer {name}"}) for name in ("ann", "bob", "eve")}
-        yield {name: await stack.enter_async_context(client) for name, client in clients.items()}
-
-
-async def status(call: object) -> int:
-    with pytest.raises((APIStatusError, httpx.HTTPStatusError)) as refused:
-        await call  # type: ignore[misc]
-    return int(refused.value.response.status_code)
+    async with by_token(url, "ann", "bob", "eve") as clients:
+        yield clients
 
 
 @pytest.mark.compat("Authentication", "@auth.on.assistants.read", "decides which assistants are read, and which a run may use")
@@ -50,13 +40,13 @@ async def test_a_run_uses_only_assistants_its_caller_may_read(people: People) ->
     private = (await ann.assistants.create("whoami", metadata={"kind": "private"}))["assistant_id"]
     told = (await ann.assistants.create("whoami", metadata={"readers": ["bob", "eve"]}))["assistant_id"]
     assert (await bob.assistants.get(told))["metadata"]["readers"] == ["ann", "bob", "eve"]  # type: ignore[index, call-overload]
-    assert await status(bob.assistants.get(private)) == 404
-    assert await status(eve.assistants.get(told)) == 404  # another organisation
+    assert await refused_with(bob.assistants.get(private)) == 404
+    assert await refused_with(eve.assistants.get(told)) == 404  # another organisation
     run = {"input": {"identity": ""}}
     assert (await bob.runs.wait(None, told, **run))["identity"] == "bob"  # type: ignore[call-overload]
     assert (await ann.runs.wait(None, private, **run))["identity"] == "ann"  # type: ignore[call-overload]
-    assert await status(bob.runs.wait(None, private, **run)) == 404  # type: ignore[call-overload]
-    assert await status(bob.runs.create_batch([{"assistant_id": private, **run}])) == 404  # type: ignore[typeddict-item]
+    assert await refused_with(bob.runs.wait(None, private, **run)) == 404  # type: ignore[call-overload]
+    assert await refused_with(bob.runs.create_batch([{"assistant_id": private, **run}])) == 404  # type: ignore[typeddict-item]
 
 
 @pytest.mark.compat("Authentication", "@auth.on.threads.create_run and POST /runs/batch", "is asked for every run of a batch")
@@ -78,14 +68,14 @@ async def test_who_may_delete_an_assistant_of_another_does_not_delete_their_thre
     theirs, own = [(await person.threads.create(metadata={"assistant_id": made}))["thread_id"] for person in (bob, ann)]
     await ann.assistants.delete(made, delete_threads=True)  # as the rules of this project have it
     assert (await bob.threads.get(theirs))["thread_id"] == theirs
-    assert await status(ann.threads.get(own)) == 404
+    assert await refused_with(ann.threads.get(own)) == 404
 
 
 async def test_threads_go_with_an_assistant_only_where_their_owner_may_delete_threads(people: People) -> None:
     bob = people["bob"]
     made = (await bob.assistants.create("whoami"))["assistant_id"]
     own = (await bob.threads.create(metadata={"assistant_id": made}))["thread_id"]
-    assert await status(bob.assistants.delete(made, delete_threads=True)) == 403
+    assert await refused_with(bob.assistants.delete(made, delete_threads=True)) == 403
     assert (await bob.threads.get(own))["thread_id"] == own
     assert (await bob.assistants.create("whoami", assistant_id=made, if_exists="do_nothing"))["assistant_id"] == made
     await bob.assistants.delete(made)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import pytest
-from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import APIStatusError
+from tests.api.people import by_token, refused_with
 from tests.api.serving import serving
 from tests.support.servers import ValkeyServer
 
@@ -31,15 +29,8 @@ def url(own_database_url: str, valkey: ValkeyServer) -> Iterator[str]:
 @pytest.fixture(scope="module")
 async def people(url: str) -> AsyncIterator[People]:
     """Ann and Bob of one organisation, Eve of another."""
-    async with AsyncExitStack() as stack:
-        clients = {name: get_client(url=url, api_key=None, headers={"authorization": f"Bearer {name}"}) for name in ("ann", "bob", "eve")}
-        yield {name: await stack.enter_async_context(client) for name, client in clients.items()}
-
-
-async def status(call: object) -> int:
-    with pytest.raises((APIStatusError, httpx.HTTPStatusError)) as refused:
-        await call  # type: ignore[misc]
-    return int(refused.value.response.status_code)
+    async with by_token(url, "ann", "bob", "eve") as clients:
+        yield clients
 
 
 @pytest.mark.compat("Custom auth", "auth.path: @auth.authenticate", "strangers are turned away with its own words and headers")
@@ -65,15 +56,15 @@ async def test_a_filter_decides_what_is_seen_within_the_organisation(people: Peo
     marker = uuid4().hex
     private = (await ann.threads.create(metadata={"marker": marker}))["thread_id"]
     told = (await ann.threads.create(metadata={"marker": marker, "readers": ["bob", "eve"]}))["thread_id"]
-    assert await status(bob.threads.get(private)) == 404
+    assert await refused_with(bob.threads.get(private)) == 404
     assert (await bob.threads.get(told))["metadata"]["owner"] == "ann"  # by $contains
-    assert await status(eve.threads.get(told)) == 404  # another organisation
+    assert await refused_with(eve.threads.get(told)) == 404  # another organisation
     assert [thread["thread_id"] for thread in await bob.threads.search(metadata={"marker": marker})] == []
     assert len(await ann.threads.search(metadata={"marker": marker})) == 2
-    assert await status(bob.threads.update(told, metadata={"x": 1})) == 404
-    assert await status(bob.runs.create(told, "whoami")) == 404
-    assert await status(bob.threads.create(thread_id=private)) == 409
-    assert await status(bob.threads.create(thread_id=private, if_exists="do_nothing")) in {404, 409}
+    assert await refused_with(bob.threads.update(told, metadata={"x": 1})) == 404
+    assert await refused_with(bob.runs.create(told, "whoami")) == 404
+    assert await refused_with(bob.threads.create(thread_id=private)) == 409
+    assert await refused_with(bob.threads.create(thread_id=private, if_exists="do_nothing")) in {404, 409}
 
 
 @pytest.mark.compat("Custom auth", "langgraph_auth_user", "graphs read who asked, with every key of the project's own")
@@ -95,7 +86,7 @@ async def test_nobody_passes_for_another_by_what_they_send(people: People) -> No
 @pytest.mark.compat("Custom auth", "False and HTTPException", "a handler's refusal is 403 or the project's own status and words")
 async def test_a_handler_may_refuse(people: People, url: str) -> None:
     thread = await people["bob"].threads.create()
-    assert await status(people["bob"].threads.delete(thread["thread_id"])) == 403
+    assert await refused_with(people["bob"].threads.delete(thread["thread_id"])) == 403
     kept = await people["bob"].threads.get(thread["thread_id"])
     assert kept["thread_id"] == thread["thread_id"]
     async with httpx.AsyncClient(base_url=url, headers={"authorization": "Bearer ann"}) as client:
@@ -116,7 +107,7 @@ async def test_the_openapi_document_tells_of_the_projects_credentials(url: str) 
 async def test_a_cron_starts_what_its_maker_may_start_and_acts_for_them(people: People) -> None:
     ann, bob = people["ann"], people["bob"]
     thread = (await ann.threads.create())["thread_id"]
-    assert await status(bob.crons.create_for_thread(thread, "whoami", schedule="* * * * * *")) == 404
+    assert await refused_with(bob.crons.create_for_thread(thread, "whoami", schedule="* * * * * *")) == 404
     cron = await ann.crons.create_for_thread(thread, "whoami", schedule="* * * * * *", input={"team": "x"})
     async with asyncio.timeout(60):
         while not (await ann.threads.get(thread))["values"]:

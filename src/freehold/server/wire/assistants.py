@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, Field, field_validator
+from pydantic import AfterValidator, BaseModel, Field
 
 from freehold.core.assistant import Assistant, mirrored
-from freehold.server.wire.body import Body, JsonObject, only
+from freehold.server.wire.body import Body, JsonObject, SortOrder, only
 from freehold.server.wire.runs import Config, refuse_both
 from freehold.server.wire.threads import Limit, Offset
 from freehold.storage.assistants import AssistantChange, AssistantFilter, AssistantVersion, NewAssistant
@@ -49,13 +49,8 @@ class AssistantSearch(AssistantCount):
     limit: Limit = 10
     offset: Offset = 0
     sort_by: str = "created_at"
-    sort_order: Literal["asc", "desc"] = "desc"
+    sort_order: SortOrder = "desc"
     select: list[Selected] | None = None
-
-    @field_validator("sort_order", mode="before")
-    @classmethod
-    def _lower(cls, given: Any) -> Any:
-        return given.lower() if isinstance(given, str) else given
 
     def filter(self) -> AssistantFilter:
         return AssistantFilter(

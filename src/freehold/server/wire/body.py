@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 from freehold.core.errors import NotSupported
 
 #: A JSON object of the client's own.
 JsonObject = dict[str, Any]
+
+
+def _lower(given: Any) -> Any:
+    return given.lower() if isinstance(given, str) else given
+
+
+#: Which way a search sorts; `"DESC"` is as good.
+SortOrder = Annotated[Literal["asc", "desc"], BeforeValidator(_lower)]
 
 
 class Body(BaseModel):

@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from freehold.core.cron import Cron, OnRunCompleted, next_firing
 from freehold.core.run import MultitaskStrategy
 from freehold.core.schedule import Schedule
-from freehold.server.wire.body import Body, JsonObject, only
+from freehold.server.wire.body import Body, JsonObject, SortOrder, only
 from freehold.server.wire.runs import Config, Nodes, RunBody, StreamModes
 from freehold.server.wire.threads import Limit, Offset
 from freehold.storage.crons import CronFilter
@@ -212,13 +212,8 @@ class CronSearch(CronCount):
     limit: Limit = 10
     offset: Offset = 0
     sort_by: str = "created_at"
-    sort_order: Literal["asc", "desc"] = "desc"
+    sort_order: SortOrder = "desc"
     select: list[CronField] | None = None
-
-    @field_validator("sort_order", mode="before")
-    @classmethod
-    def _lower(cls, given: Any) -> Any:
-        return given.lower() if isinstance(given, str) else given
 
     def filter(self, assistant_id: UUID | None) -> CronFilter:
         return replace(super().filter(assistant_id), sort_by=self.sort_by, sort_order=self.sort_order, limit=self.limit, offset=self.offset)

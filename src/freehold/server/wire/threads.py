@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from langgraph.types import PregelTask, StateSnapshot
-from pydantic import BaseModel, BeforeValidator, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, Field
 
 from freehold.core.errors import InvalidRequest
 from freehold.core.extract import parse_paths
 from freehold.core.run import checkpoint_address, told_config
-from freehold.server.wire.body import Body, JsonObject, only
+from freehold.server.wire.body import Body, JsonObject, SortOrder, only
 from freehold.storage.lifetime import Strategy, TimeToLive
 from freehold.storage.thread_search import ThreadFilter
 from freehold.storage.thread_size import ThreadSize
@@ -85,15 +85,10 @@ class ThreadSearch(ThreadCount):
     limit: Limit = 10
     offset: Offset = 0
     sort_by: str = "created_at"
-    sort_order: Literal["asc", "desc"] = "desc"
+    sort_order: SortOrder = "desc"
     select: list[ThreadField] | None = None
     extract: dict[str, str] = Field(default_factory=dict)
     """Name -> path, e.g. `{"last": "values.messages[-1].content"}`: shown as `extracted`."""
-
-    @field_validator("sort_order", mode="before")
-    @classmethod
-    def _lower(cls, given: Any) -> Any:
-        return given.lower() if isinstance(given, str) else given
 
     def filter(self) -> ThreadFilter:
         return ThreadFilter(
