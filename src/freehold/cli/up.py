@@ -27,6 +27,7 @@ async def up(
     port: Annotated[int | None, typer.Option("--port", help="Port of the agent server.")] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address it listens on; other than loopback, API keys are needed.")] = None,
     model_port: Annotated[int | None, typer.Option("--model-port", help="Port of the model server.")] = None,
+    with_: Annotated[str | None, typer.Option("--with", help="Services beside the agents, e.g. edge,monitoring.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build without asking.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -41,7 +42,8 @@ async def up(
         await _announce(await model.needs(stack, machine.detect(), paths.cache()), ask=not yes and not json)
         return await model.prepare(stack, paths.cache(), progress)
 
-    loaded = load.load(config, overrides={"server.port": port, "server.host": host, "model.port": model_port})
+    overrides = {"server.port": port, "server.host": host, "model.port": model_port}
+    loaded = load.load(config, overrides=overrides, services=[name.strip() for name in (with_ or "").split(",") if name.strip()])
     home, progress = Home(paths.home()), output.progress(json)
     try:
         outcome = await native.up(loaded, home, progress, prepare=prepare, attached=not detach)

@@ -31,6 +31,11 @@ VARIABLES: tuple[Variable, ...] = (
         secret=True,
     ),
     Variable("FREEHOLD_PROVISION_DATABASE_URL", "Superuser of a server of our own: creates roles, database and extension.", secret=True),
+    Variable(
+        "FREEHOLD_SERVICE_DATABASE_URLS",
+        "Databases of other services on that server, one role each; URLs with spaces between them.",
+        secret=True,
+    ),
     Variable("FREEHOLD_READER_DATABASE_URL", "Read-only role that the query_database tool connects as.", secret=True),
     Variable("REDIS_URL", "Redis or Valkey of your own; replaces the embedded one.", secret=True),
     Variable("OPENAI_BASE_URL", "Any OpenAI-compatible endpoint; then no model server is started."),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ def load(
     file: Path | None = None,
     *,
     overrides: Mapping[str, Any] | None = None,
+    services: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Loaded:
@@ -56,6 +57,7 @@ def load(
     Args:
         file: a freehold.toml; default `FREEHOLD_CONFIG`, else `freehold.toml` in `cwd` where there is one.
         overrides: dotted key -> value from the command line, e.g. `{"server.port": 9000}`; None values are ignored.
+        services: added to `stack.services`.
         environ: environment to read; default the process's own.
         cwd: folder to look in; default the working directory.
 
@@ -73,6 +75,11 @@ def load(
         if value is not None:
             _set(tree, key, value)
             origins[key] = "--" + key.split(".")[-1].replace("_", "-")
+    if services:
+        section = tree.get("stack")
+        asked = section.get("services", ()) if isinstance(section, dict) else ()
+        _set(tree, "stack.services", [*asked, *(name for name in services if name not in asked)])
+        origins["stack.services"] = "--with"
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
@@ -126,7 +133,10 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
-        origin = next((source for known, source in origins.items() if known == key or known.startswith(key + ".")), None)
+        origin = next(
+            (source for known, source in origins.items() if known == key or known.startswith(key + ".") or key.startswith(known + ".")),
+            None,
+        )
         source = f" ({origin})" if origin else ""
         if problem["type"] == "extra_forbidden":
             lines.append(f"{key}: no such key{source}{_nearest(key)}")

@@ -33,11 +33,34 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=False)
 
 
+#: Services beside the agent server that one asks for by name, in the file or with `freehold up --with`.
+Option = Literal["edge", "gateway", "webui", "monitoring", "tracing", "experiments", "search", "pooler"]
+
+
 class StackSection(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "freehold"
     """Name shown by `freehold status`; lower-case letters, digits and hyphens."""
-    target: Literal["native"] = "native"
-    """Where the stack runs."""
+    target: Literal["native", "compose"] = "native"
+    """Where the stack runs: "native" (processes on this machine) or "compose" (containers)."""
+    services: tuple[Option, ...] = ()
+    """Services that run beside the agents: "edge", "gateway", "webui", "monitoring", "tracing", "experiments", "search", "pooler".
+    `freehold up --with` adds to them."""
+
+
+class GpuSection(Section):
+    name: str = "GPU"
+    """What it is called, e.g. "NVIDIA L4"."""
+    memory_gb: Annotated[float, Field(gt=0)]
+    """Its memory in GiB, as nvidia-smi counts it."""
+
+
+class MachineSection(Section):
+    cpus: PositiveInt | None = None
+    """Processor cores; default: those of this machine."""
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """Main memory in GiB; default: that of this machine."""
+    gpus: tuple[GpuSection, ...] | None = None
+    """Its NVIDIA GPUs in the order of nvidia-smi, e.g. [{ name = "NVIDIA L4", memory_gb = 24 }]; default: those of this machine."""
 
 
 class ServerSection(Section):
@@ -340,6 +363,7 @@ class Settings(Section):
     """A whole `freehold.toml`."""
 
     stack: StackSection = StackSection()
+    machine: MachineSection = MachineSection()
     server: ServerSection = ServerSection()
     oidc: OidcSection = OidcSection()
     quotas: QuotasSection = QuotasSection()

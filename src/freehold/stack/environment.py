@@ -12,14 +12,19 @@ DATABASE = "freehold"
 
 
 def role_url(role: str) -> str:
-    """URL of a role of the embedded Postgres, with its password as a reference."""
-    return f"postgresql://freehold_{role}:${{secret:postgres_{role}}}@/{DATABASE}?host=${{sockets:postgres}}"
+    """URL of a role of the stack's own Postgres, with its password as a reference."""
+    return f"postgresql://freehold_{role}:${{secret:postgres_{role}}}@/{DATABASE}?host=${{host:postgres}}"
 
 
-def model_server_url(settings: Settings) -> str:
-    """Where the model server that we start is reached from this machine, e.g. `http://[::1]:8000`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.model.host, settings.model.host)  # noqa: S104 - mapping, not binding
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.model.port}"
+def service_database_url(database: str) -> str:
+    """URL of the database that belongs to one service alone, whose role has the same name."""
+    return f"postgresql://{database}:${{secret:postgres_{database}}}@/{database}?host=${{host:postgres}}"
+
+
+def superuser_url(settings: Settings) -> str:
+    """URL of the superuser of the stack's own Postgres: known by its user id on one machine, by a password elsewhere."""
+    password = "" if settings.stack.target == "native" else ":${secret:postgres_superuser}"
+    return f"postgresql://postgres{password}@/postgres?host=${{host:postgres}}"
 
 
 def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
@@ -46,11 +51,13 @@ def _database(settings: Settings) -> Mapping[str, str]:
 def _redis(settings: Settings) -> Mapping[str, str]:
     if settings.redis.url:
         return {"REDIS_URL": "${secret:redis_url}"}
-    return {"REDIS_URL": "unix://${sockets:valkey}/valkey.sock"}
+    if settings.stack.target == "native":
+        return {"REDIS_URL": "unix://${sockets:valkey}/valkey.sock"}
+    return {"REDIS_URL": "redis://:${secret:valkey}@${address:valkey}/0"}
 
 
 def _model(settings: Settings) -> Mapping[str, str]:
     if settings.model.base_url:
         key = {"OPENAI_API_KEY": "${secret:endpoint_key}"} if settings.model.api_key else {}
         return {"OPENAI_BASE_URL": settings.model.base_url, **key}
-    return {"OPENAI_BASE_URL": f"{model_server_url(settings)}/v1", "OPENAI_API_KEY": "${secret:model_key}"}
+    return {"OPENAI_BASE_URL": "http://${address:model}/v1", "OPENAI_API_KEY": "${secret:model_key}"}

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import SecretStr
 
-from freehold.config.settings import Settings
+from freehold.config.settings import Option, Settings
 from freehold.core.machine import Machine
+from freehold.stack.deployment import Deployment, described
 from freehold.stack.engine import Engine, choose_engine
 from freehold.stack.environment import agent_environment
 from freehold.stack.service import Secret, Service
 from freehold.stack.services import llama_cpp, migrate, postgres, server, valkey, vllm, worker
+
+#: Makes the services of an optional part; it is handed those that were planned before it.
+Part = Callable[[Deployment, tuple[Service, ...]], Iterable[Service]]
+
+#: Optional parts in the order they are planned. Those that route to others or measure them come last.
+OPTIONAL: Mapping[Option, Part] = {}
 
 
 @dataclass(frozen=True)
@@ -45,33 +52,46 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
 
     Args:
         settings: validated settings.
-        machine: where it will run; decides engine and model where settings say "auto".
+        machine: what this is planned on, and will run on unless the settings describe another; decides engine and model where they
+            say "auto".
         version: of Freehold; part of the fingerprint, as a new version needs a restart.
 
     Raises:
         ConfigError: the settings name a model or engine that cannot run on this machine.
     """
+    machine = described(settings, machine)
     engine = choose_engine(settings, machine)
-    told = agent_environment(settings, engine)
-    parts = (
-        None if settings.database.url else postgres.service(settings),
-        None if settings.redis.url else valkey.service(machine),
-        llama_cpp.service(settings, engine) if engine.name == "llama.cpp" else None,
-        vllm.service(settings, engine) if engine.name == "vllm" else None,
-        migrate.service(settings, told),
-        server.service(settings, told),
-        worker.service(settings, told),
-    )
-    services = tuple(_without_missing_needs([part for part in parts if part]))
+    deployment = Deployment(settings, machine, engine, agent_environment(settings, engine))
+    services = tuple(_without_missing_needs(_services(deployment)))
     return Stack(
         name=settings.stack.name,
         services=services,
-        secrets=tuple(_secrets(settings, engine)),
+        secrets=tuple(_secrets(settings, engine, services)),
         engine=engine,
         embedding_model=settings.knowledge.embedding_model,
         server_url=settings.server.url,
         fingerprint=_fingerprint(settings, services, version),
     )
+
+
+def _services(deployment: Deployment) -> list[Service]:
+    settings, engine, told = deployment.settings, deployment.engine, deployment.told
+    stores = [
+        None if settings.database.url else postgres.service(settings),
+        None if settings.redis.url else valkey.service(deployment),
+    ]
+    models = [
+        llama_cpp.service(settings, engine) if engine.name == "llama.cpp" else None,
+        vllm.service(settings, engine) if engine.name == "vllm" else None,
+    ]
+    first = [service for service in (*stores, *models) if service]
+    agents = [server.service(settings, told), worker.service(settings, told)]
+    others: list[Service] = []
+    for option, part in OPTIONAL.items():
+        if deployment.has(option):
+            others += part(deployment, (*first, *agents, *others))
+    databases = [service.database for service in others if service.database]
+    return [*first, migrate.service(settings, told, databases), *agents, *others]
 
 
 def given_secrets(settings: Settings) -> Mapping[str, SecretStr]:
@@ -85,16 +105,24 @@ def given_secrets(settings: Settings) -> Mapping[str, SecretStr]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _secrets(settings: Settings, engine: Engine) -> Iterable[Secret]:
+def _secrets(settings: Settings, engine: Engine, services: tuple[Service, ...]) -> Iterable[Secret]:
     if not settings.database.url:
+        if settings.stack.target != "native":
+            yield Secret("postgres_superuser", "generated", "password of the superuser of Postgres")
+        for service in services:
+            if service.database:
+                yield Secret(f"postgres_{service.database}", "generated", f"password of the database role of {service.name}")
         for role in ("owner", "app", "reader"):
             yield Secret(f"postgres_{role}", "generated", f"password of the database role freehold_{role}")
     if engine.name not in ("openai", "none"):
         yield Secret("model_key", "generated", "key between the agent server and the model server")
+    if not settings.redis.url and settings.stack.target != "native":
+        yield Secret("valkey", "generated", "password of Valkey")
     if settings.server.takes_keys:
         yield Secret("api_key", "generated", "first API key of the agent server")
     for name in given_secrets(settings):
         yield Secret(name, "given", "from your settings")
+    yield from dict.fromkeys(secret for service in services for secret in service.secrets)
 
 
 def _without_missing_needs(services: list[Service]) -> Iterable[Service]:

@@ -4,7 +4,12 @@ Texts in `args` and `env` may hold placeholders that only a target can fill:
 
     ${data:postgres}      folder of the volume "postgres"
     ${sockets:postgres}   private folder for the sockets of the service "postgres"
+    ${host:model}         where others reach a service: a host, or the folder of its socket where it has no port
+    ${port:model} ${address:model} ${address:model.metrics}     its first port, `host:port` of it, `host:port` of the port "metrics"
+    ${listen}             address that this service binds: its port's own on one machine, every one inside a container
+    ${files}              folder of this service's `files`
     ${secret:api_key}     value of a secret, filled when a process starts and never written to a rendered file
+    ${secret_file:api_key}   path of a file with that value, for programs that read one
     ${home} ${config} ${model} ${project}   state folder, freehold.toml, model file or folder, working directory
     ${model_template}     chat template that comes with the model
     ${ready}              file that this very process writes once it takes work; each replica has its own
@@ -20,6 +25,9 @@ from typing import Literal
 
 Kind = Literal["server", "task"]
 Probe = Literal["http", "postgres", "valkey", "ready", "alive"]
+#: Who may speak to whom where a target can keep services apart. apps: what people use, behind the edge. data: stores. models: model
+#: servers. observe: what is measured and by whom. out: the way to the internet. On one machine without containers all is loopback.
+Network = Literal["apps", "data", "models", "observe", "out"]
 Environment = Literal["minimal", "user"]
 
 
@@ -34,6 +42,10 @@ class Port:
     setting: str
     #: Command line option of `up` that changes it, where there is one, e.g. `--port`.
     option: str | None = None
+    #: Tells the ports of one service apart, e.g. "http", "metrics".
+    name: str = "http"
+    #: Whether people outside reach it where services live in networks of their own; on one machine `host` alone decides.
+    published: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,33 @@ class Secret:
     #: "generated" at first start, or "given" by the user's settings.
     source: Literal["generated", "given"]
     about: str
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that a service reads, without secrets in it: name under `${files}`, e.g. "nginx.conf", and text with placeholders."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Where a service shows Prometheus metrics."""
+
+    #: Name of the port.
+    port: str = "http"
+    path: str = "/metrics"
+    #: Name of the secret that is sent as a bearer token, where one is needed.
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a service may use up at most, where a target can enforce it."""
+
+    memory_bytes: int
+    cpus: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,3 +133,26 @@ class Service:
     replicas: int = 1
     #: One line for `status` and for messages.
     about: str = ""
+    files: tuple[File, ...] = ()
+    #: Secrets of its own, beside those of the stack and the password of its `database`.
+    secrets: tuple[Secret, ...] = ()
+    metrics: Metrics | None = None
+    networks: tuple[Network, ...] = ()
+    limits: Limits | None = None
+    #: Indices of the GPUs it may see; None: it needs none.
+    gpus: tuple[int, ...] | None = None
+    #: Processors it is pinned to, as Linux writes them, e.g. "0-3"; None: any.
+    cpus: str | None = None
+    #: Its own database in the stack's Postgres, made before it starts, with a role of the same name; None: it has none.
+    database: str | None = None
+
+    def port(self, name: str | None = None) -> Port:
+        """Its port of that name, else its first.
+
+        Raises:
+            KeyError: it has none.
+        """
+        for port in self.ports:
+            if name is None or port.name == name:
+                return port
+        raise KeyError(f"{self.name} has no port {name or ''}".rstrip())

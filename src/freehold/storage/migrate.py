@@ -55,6 +55,18 @@ async def provision(superuser_url: str, *, owner_url: str, app_url: str, reader_
             await _grant(conn, str(database), *(name for name, _ in roles))
 
 
+async def provision_for_service(superuser_url: str, url: str) -> None:
+    """Create the database and the role of another service of the stack, e.g. Open WebUI, which nobody else may connect to."""
+    database = str(conninfo_to_dict(url)["dbname"])
+    owner, password = _role(url)
+    async with _connect(superuser_url) as server, _one_at_a_time(server):
+        await _ensure_role(server, owner, password)
+        await _ensure_database(server, database, owner)
+        await server.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)))
+    async with _open(make_conninfo(superuser_url, dbname=database), {}) as conn:
+        await conn.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+
+
 async def migrate(owner_url: str, *, app_role: str | None = None) -> list[str]:
     """Apply what is missing and return the names of the migrations applied.
 
@@ -259,6 +271,8 @@ async def run_task() -> None:
         if owner_url == app_url:
             raise ConfigError("FREEHOLD_MIGRATION_DATABASE_URL: expected a role of its own on a provisioned server")
         await provision(superuser_url, owner_url=owner_url, app_url=app_url, reader_url=env.get("FREEHOLD_READER_DATABASE_URL"))
+        for url in (env.get("FREEHOLD_SERVICE_DATABASE_URLS") or "").split():
+            await provision_for_service(superuser_url, url)
     app_role = str(conninfo_to_dict(app_url).get("user") or "")
     owner_role = str(conninfo_to_dict(owner_url).get("user") or "")
     applied = await migrate(owner_url, app_role=app_role if app_role != owner_role else None)

@@ -77,7 +77,7 @@ WRONG_FILES = [
     ("[server]\nport = 'x'", "server.port: expected a valid integer, unable to parse string as an integer, got 'x' ({file})"),
     ("server = 3", "server: expected a section ([server]), got 3 ({file})"),
     ("[stack]\nname = 'My Stack'", "stack.name: expected string should match pattern"),
-    ("[stack]\ntarget = 'cloud'", "stack.target: expected 'native', got 'cloud' ({file})"),
+    ("[stack]\ntarget = 'cloud'", "stack.target: expected 'native' or 'compose', got 'cloud' ({file})"),
     ("[model]\nengine = 'vlm'", "model.engine: expected 'auto', 'llama.cpp', 'vllm', 'openai' or 'none', got 'vlm' ({file})"),
     ("[model]\nbase_url = 'gpu:8000'", 'model.base_url: expected a URL such as "http://127.0.0.1:11434/v1", got "gpu:8000"'),
     (
@@ -148,3 +148,13 @@ def test_a_file_that_is_not_text_is_one_error(tmp_path: Path) -> None:
 def test_a_value_where_a_section_belongs_is_explained() -> None:
     with pytest.raises(ConfigError, match=r"expected a section \(\[server\]\)"):
         loaded("server = 3", overrides={"server.port": 9})
+
+
+def test_services_asked_for_on_the_command_line_are_added_to_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "freehold.toml"
+    path.write_text('[stack]\nservices = ["edge"]')
+    loaded = load(path, services=["monitoring", "edge"], environ={})
+    assert loaded.settings.stack.services == ("edge", "monitoring")
+    assert loaded.origins["stack.services"] == "--with"
+    with pytest.raises(ConfigError, match=r"stack\.services\.1: expected 'edge', 'gateway'.*got 'monitor' \(--with\)"):
+        load(path, services=["monitor"], environ={})

@@ -77,8 +77,7 @@ def test_given_secrets_keep_their_values_apart_from_the_stack() -> None:
 @pytest.mark.parametrize(
     ("tree", "variables"),
     [
-        ({}, {"OPENAI_BASE_URL": "http://127.0.0.1:8000/v1", "OPENAI_API_KEY": "${secret:model_key}"}),
-        ({"model": {"host": "0.0.0.0", "port": 9000}}, {"OPENAI_BASE_URL": "http://127.0.0.1:9000/v1"}),
+        ({}, {"OPENAI_BASE_URL": "http://${address:model}/v1", "OPENAI_API_KEY": "${secret:model_key}"}),
         (
             {"model": {"base_url": "http://gpu/v1", "api_key": "k"}},
             {"OPENAI_BASE_URL": "http://gpu/v1", "OPENAI_API_KEY": "${secret:endpoint_key}"},
@@ -86,7 +85,7 @@ def test_given_secrets_keep_their_values_apart_from_the_stack() -> None:
         ({"database": {"url": "postgresql://db"}}, {"DATABASE_URL": "${secret:database_url}"}),
         ({"redis": {"url": "redis://cache"}}, {"REDIS_URL": "${secret:redis_url}"}),
     ],
-    ids=["a model server of ours", "on all addresses", "an endpoint with a key", "own database", "own redis"],
+    ids=["a model server of ours", "an endpoint with a key", "own database", "own redis"],
 )
 def test_server_and_worker_are_told_where_the_rest_is(tree: dict[str, Any], variables: dict[str, str]) -> None:
     stack = planned(tree)
@@ -161,21 +160,10 @@ def test_what_cannot_run_is_said_before_anything_starts(
         planned(tree, machine)
 
 
-@pytest.mark.parametrize("machine", [CPU, GPU], ids=["llama.cpp", "vLLM"])
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:8000"),
-        ("0.0.0.0", "http://127.0.0.1:8000"),
-        ("::", "http://[::1]:8000"),
-        ("::1", "http://[::1]:8000"),
-        ("fd00::7", "http://[fd00::7]:8000"),
-    ],
-)
-def test_the_model_server_is_reached_where_it_listens(machine: Machine, host: str, url: str) -> None:
-    stack = planned({"model": {"host": host}}, machine)
-    model, server = stack.service("model"), stack.service("server")
+def test_a_machine_in_the_settings_stands_in_for_the_one_it_is_planned_on() -> None:
+    stack = planned({"machine": {"gpus": [{"name": "NVIDIA L4", "memory_gb": 24}], "memory_gb": 64}})
+    model = stack.service("model")
     assert model is not None
-    assert model.health is not None
-    assert server is not None
-    assert (model.health.target, server.env["OPENAI_BASE_URL"]) == (f"{url}/health", f"{url}/v1")
+    assert model.program == "vllm"
+    assert stack.engine.entry == planned({}, GPU).engine.entry
+    assert planned({"machine": {"gpus": []}}, GPU).engine.name == "llama.cpp"

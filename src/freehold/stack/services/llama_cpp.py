@@ -7,8 +7,7 @@ from pathlib import Path
 from freehold.config.settings import Settings
 from freehold.models.engines import LLAMA_CPP_KEY_VARIABLE, llama_cpp_arguments
 from freehold.stack.engine import Engine
-from freehold.stack.environment import model_server_url
-from freehold.stack.service import Health, Port, Service
+from freehold.stack.service import Health, Metrics, Port, Service
 
 
 def service(settings: Settings, engine: Engine) -> Service:
@@ -17,7 +16,7 @@ def service(settings: Settings, engine: Engine) -> Service:
     args = llama_cpp_arguments(
         engine.entry,
         Path("${model}"),
-        host=wanted.host,
+        host="${listen}",
         port=wanted.port,
         context=engine.context,
         parallel=wanted.parallel,
@@ -29,7 +28,9 @@ def service(settings: Settings, engine: Engine) -> Service:
         args=args,
         env={LLAMA_CPP_KEY_VARIABLE: "${secret:model_key}"},
         ports=(Port(wanted.port, wanted.host, "model.port", "--model-port"),),
-        health=Health("http", f"{model_server_url(settings)}/health", start_seconds=300),
+        health=Health("http", "http://${address:model}/health", start_seconds=300),
         grace_seconds=10,
+        metrics=Metrics(key="model_key"),
+        networks=("models", "observe"),
         about=f"llama.cpp: {engine.entry.title}",
     )

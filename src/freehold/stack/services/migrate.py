@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from freehold.config.settings import Settings
-from freehold.stack.environment import role_url
+from freehold.stack.environment import role_url, service_database_url, superuser_url
 from freehold.stack.service import Service
 
 
-def service(settings: Settings, told: Mapping[str, str]) -> Service:
+def service(settings: Settings, told: Mapping[str, str], databases: Iterable[str] = ()) -> Service:
+    """`databases`: names of those that belong to one service each; made here too."""
     env = {name: value for name, value in told.items() if name.endswith("DATABASE_URL") or name.startswith("FREEHOLD_")}
     if not settings.database.url:
         env["FREEHOLD_MIGRATION_DATABASE_URL"] = role_url("owner")
-        env["FREEHOLD_PROVISION_DATABASE_URL"] = "postgresql://postgres@/postgres?host=${sockets:postgres}"
+        env["FREEHOLD_PROVISION_DATABASE_URL"] = superuser_url(settings)
+        if urls := [service_database_url(database) for database in databases]:
+            env["FREEHOLD_SERVICE_DATABASE_URLS"] = " ".join(urls)
     return Service(
         name="migrate",
         kind="task",
@@ -23,5 +26,6 @@ def service(settings: Settings, told: Mapping[str, str]) -> Service:
         environment="user",
         needs=("postgres",),
         restarts=False,
+        networks=("data",),
         about="database migrations",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from freehold.config.settings import Settings
-from freehold.stack.service import Health, Port, Service
+from freehold.stack.service import Health, Metrics, Port, Service
 
 
 def service(settings: Settings, told: Mapping[str, str]) -> Service:
@@ -14,12 +14,14 @@ def service(settings: Settings, told: Mapping[str, str]) -> Service:
     return Service(
         name="server",
         program="freehold",
-        args=("serve", "--host", host, "--port", str(port)),
+        args=("serve", "--host", "${listen}", "--port", str(port)),
         env={**told, **first_key},
         environment="user",
         ports=(Port(port, host, "server.port", "--port"),),
-        health=Health("http", f"{settings.server.url}/ok", start_seconds=120),
+        health=Health("http", "http://${address:server}/ok", start_seconds=120),
         needs=("postgres", "valkey", "migrate"),
         grace_seconds=15,
+        metrics=Metrics(),
+        networks=("apps", "data", "models", "observe", "out"),
         about="agent server",
     )

@@ -19,5 +19,6 @@ def service(settings: Settings, told: Mapping[str, str]) -> Service:
         needs=("postgres", "valkey", "migrate"),
         grace_seconds=settings.worker.drain_seconds + 5,
         replicas=settings.worker.count,
+        networks=("data", "models", "observe", "out"),
         about="worker",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from freehold.config import paths
@@ -19,21 +20,27 @@ SMALLEST_FREE_BYTES = 300 * 1024**2
 
 
 def layout(
-    stack: Stack, home: Home, *, project: Path, config: Path | None = None, model: Path | None = None, engine: tuple[str, ...] | None = None
+    stack: Stack,
+    home: Home,
+    *,
+    project: Path,
+    config: Path | None = None,
+    prepared: Mapping[str, tuple[str, ...]] | None = None,
+    models: Mapping[str, Path] | None = None,
 ) -> Layout:
     """Programs and folders of this stack on this machine.
 
     Args:
         project: working directory of the user's own code.
         config: the freehold.toml in use.
-        model: file or folder of the model, where it is served here.
-        engine: start of the command line of the model server, where one is started.
+        prepared: start of the command line of each program that was fetched or built, by its abstract name.
+        models: file or folder of the model that a service serves, by the service's name.
 
     Raises:
         Incompatible: a program is not there for this platform, or the service user cannot be made.
         ConfigError: a folder is there but is not ours.
     """
-    found = dict(programs.ours())
+    found = {**programs.ours(), **(prepared or {})}
     users = [programs.own_user_name()] if stack.service("postgres") else []
     places = {}
     if stack.service("postgres"):
@@ -46,9 +53,6 @@ def layout(
             found.update(programs.postgres(programs.postgres_folder()))
     if stack.service("valkey"):
         found["valkey"] = programs.valkey()
-    served = stack.service("model")
-    if served and engine:
-        found[served.program] = engine
     return Layout(
         home=home.path,
         runtime=paths.make_private(paths.runtime(home.path)),
@@ -57,7 +61,7 @@ def layout(
         programs=found,
         administrators=tuple(dict.fromkeys(users)),
         config=config.absolute() if config else None,
-        model=model,
+        models=models or {},
         places=places,
     )
 

@@ -71,7 +71,7 @@ class Home:
             (self.path / MARKER).write_text(_MARKER_TEXT, encoding="utf-8")
         elif MARKER not in found:
             raise self._not_ours()
-        for folder in (self.path / "native", self.secrets, self.logs):
+        for folder in (self.path / "native", self.path / "files", self.path / "data", self.secrets, self.logs):
             _make(folder)
 
     @property

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from freehold.targets.native.process import User
 
+#: Stores whose data lies in the state folder itself, where its first versions put it; that of others lies in `data`.
+_AT_THE_TOP = frozenset({"postgres", "valkey"})
+
 
 @dataclass(frozen=True)
 class Place:
@@ -35,8 +38,8 @@ class Layout:
     administrators: tuple[str, ...]
     #: The freehold.toml in use.
     config: Path | None = None
-    #: GGUF file or folder of the model that is served here.
-    model: Path | None = None
+    #: GGUF file or folder of the model that a service serves, by the service's name.
+    models: Mapping[str, Path] = field(default_factory=dict)
     #: Services that do not lie in `home`.
     places: Mapping[str, Place] = field(default_factory=dict)
 
@@ -44,5 +47,12 @@ class Layout:
         """By which a process says that it takes work."""
         return self.home / "native" / f"{process}.ready"
 
+    def files(self, service: str) -> Path:
+        """Folder of the files that a service reads."""
+        return self.home / "files" / service
+
+    def secret_file(self, name: str) -> Path:
+        return self.home / "secrets" / name
+
     def place(self, name: str) -> Place:
-        return self.places.get(name) or Place(self.home / name, self.runtime)
+        return self.places.get(name) or Place(self.home / name if name in _AT_THE_TOP else self.home / "data" / name, self.runtime)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ ASSUMED_RATE = 12_500_000
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the layout needs to know; empty where no model server is started."""
+    """What the layout needs to know of what had to be fetched or built; empty where nothing had to."""
 
-    argv: tuple[str, ...] | None = None
-    path: Path | None = None
+    #: Start of the command line of each abstract program, e.g. `{"llama-server": ("/…/llama-server",)}`.
+    programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: File or folder of the model that a service serves, by the service's name.
+    models: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ async def prepare(stack: Stack, cache: Path, progress: Progress) -> Prepared:
             path = group.create_task(download.fetch(stack.engine.entry, cache, progress))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
-    return Prepared((str(program.result()),), path.result())
+    served = stack.service("model")
+    assert served is not None, "an engine that we start is a service"
+    return Prepared({served.program: (str(program.result()),)}, {served.name: path.result()})
 
 
 async def _embedding(name: str, cache: Path, progress: Progress) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from freehold.stack.plan import Stack
-from freehold.stack.service import Health, Service
+from freehold.stack.service import Service
 from freehold.targets.native.layout import Layout
 from freehold.targets.native.process import Once, Process, Rendered, TextFile
 
-_PLACEHOLDER = re.compile(r"\$\{(?!secret:)([a-z_]+)(?::([a-z_-]+))?\}")
+_PLACEHOLDER = re.compile(r"\$\{(?!secret:)([a-z_]+)(?::([a-z0-9_-]+)(?:\.([a-z_-]+))?)?\}")
 
 
 class _Missing(Exception):
@@ -22,24 +22,78 @@ def render(stack: Stack, layout: Layout, *, version: str) -> Rendered:
     """Every process of the stack, in an order in which they can be started."""
     services = stack.ordered()
     names = {service.name: tuple(_replicas(service)) for service in services}
-    processes = [_expand(_process(service, name, names, layout), service, layout) for service in services for name in names[service.name]]
+    processes = [
+        _expand(_process(service, names, layout, _Filler(stack, layout, service, name)), service, layout)
+        for service in services
+        for name in names[service.name]
+    ]
     return Rendered(stack.name, version, stack.fingerprint, stack.server_url, tuple(processes))
 
 
-def _process(service: Service, name: str, names: Mapping[str, tuple[str, ...]], layout: Layout) -> Process:
+@dataclass(frozen=True)
+class _Filler:
+    """Puts into texts of one process what this target knows."""
+
+    stack: Stack
+    layout: Layout
+    service: Service
+    process: str
+
+    def fill(self, text: str) -> str:
+        """Raises:
+        _Missing: nothing fills one of its placeholders.
+        """
+        return _PLACEHOLDER.sub(lambda match: self._value(match[1], match[2], match[3]), text)
+
+    def _value(self, kind: str, name: str | None, port: str | None) -> str:
+        if name:
+            return self._of(kind, name, port)
+        layout = self.layout
+        value = {
+            "home": layout.home,
+            "project": layout.project,
+            "config": layout.config,
+            "model": layout.models.get(self.service.name),
+            "files": layout.files(self.service.name),
+            "ready": layout.ready_file(self.process),
+            "listen": self.service.ports[0].host if self.service.ports else "",
+        }[kind]
+        if value is None:
+            raise _Missing(kind)
+        return str(value)
+
+    def _of(self, kind: str, name: str, port: str | None) -> str:
+        if kind == "secret_file":
+            return str(self.layout.secret_file(name))
+        place = self.layout.place(name)
+        if kind in ("data", "sockets"):
+            return str({"data": place.data, "sockets": place.sockets}[kind])
+        service = self.stack.service(name)
+        if service is None:
+            raise _Missing(name)
+        if kind == "host" and not service.ports:
+            return str(place.sockets)
+        reached = service.port(port)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(reached.host, reached.host)  # noqa: S104 - mapping, not binding
+        in_url = f"[{host}]" if ":" in host else host
+        return {"host": host, "port": str(reached.number), "address": f"{in_url}:{reached.number}"}[kind]
+
+
+def _process(service: Service, names: Mapping[str, tuple[str, ...]], layout: Layout, filler: _Filler) -> Process:
     place = layout.place(service.name)
     data = tuple(str(layout.place(volume.name).data) for volume in service.volumes)
     return Process(
-        name=name,
+        name=filler.process,
         service=service.name,
         kind=service.kind,
         about=service.about,
-        argv=(*layout.programs[service.program], *(_fill(part, name, layout) for part in service.args)),
-        env={**_environment(service.env, name, layout), "FREEHOLD_IDENTITY": layout.identity},
+        argv=(*layout.programs[service.program], *(filler.fill(part) for part in service.args)),
+        env={**_environment(service, filler), "FREEHOLD_IDENTITY": layout.identity},
         environment=service.environment,
         cwd=str(layout.project) if service.environment == "user" else "/",
-        folders=(str(place.sockets), *data) if data else (),
-        health=_health(service.health, name, layout),
+        folders=(*((str(place.sockets), *data) if data else ()), *((str(layout.files(service.name)),) if service.files else ())),
+        files=tuple(TextFile(str(layout.files(service.name) / file.name), filler.fill(file.text)) for file in service.files),
+        health=replace(service.health, target=filler.fill(service.health.target)) if service.health else None,
         needs=tuple(need for service_name in service.needs for need in names[service_name]),
         restarts=service.restarts,
         stop_signal=service.stop_signal,
@@ -53,34 +107,16 @@ def _replicas(service: Service) -> Iterable[str]:
     return [service.name] if service.replicas == 1 else [f"{service.name}-{number}" for number in range(1, service.replicas + 1)]
 
 
-def _environment(env: Mapping[str, str], process: str, layout: Layout) -> dict[str, str]:
-    filled = {}
-    for name, text in sorted(env.items()):
+def _environment(service: Service, filler: _Filler) -> dict[str, str]:
+    """A variable whose placeholder nothing fills is left out."""
+    seen = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, service.gpus))} if service.gpus else {}
+    filled = dict(seen)
+    for name, text in sorted(service.env.items()):
         try:
-            filled[name] = _fill(text, process, layout)
+            filled[name] = filler.fill(text)
         except _Missing:
             continue
     return filled
-
-
-def _health(health: Health | None, process: str, layout: Layout) -> Health | None:
-    return replace(health, target=_fill(health.target, process, layout)) if health else None
-
-
-def _fill(text: str, process: str, layout: Layout) -> str:
-    return _PLACEHOLDER.sub(lambda match: _value(match[1], match[2], process, layout), text)
-
-
-def _value(kind: str, name: str | None, process: str, layout: Layout) -> str:
-    if name:
-        place = layout.place(name)
-        return str({"data": place.data, "sockets": place.sockets}[kind])
-    if kind == "ready":
-        return str(layout.ready_file(process))
-    value = {"home": layout.home, "project": layout.project, "config": layout.config, "model": layout.model}[kind]
-    if value is None:
-        raise _Missing(kind)
-    return str(value)
 
 
 def _postgres(process: Process, layout: Layout) -> Process:

@@ -72,7 +72,7 @@ async def _start(
     prepared = await prepare(stack)
     made = secrets.ensure(home.secrets, stack.secrets, given_secrets(loaded.settings))
     layout = await asyncio.to_thread(
-        lambda: arrange.layout(stack, home, project=Path.cwd(), config=loaded.file, model=prepared.path, engine=prepared.argv)
+        lambda: arrange.layout(stack, home, project=Path.cwd(), config=loaded.file, prepared=prepared.programs, models=prepared.models)
     )
     supervisor = run.start(render(stack, layout, version=version("freehold")), home, attached=attached)
     status = await _wait(home, supervisor, progress, lock)

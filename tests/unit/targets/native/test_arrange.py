@@ -37,7 +37,7 @@ def planned(**tree: object) -> Stack:
 
 def test_an_ordinary_user_keeps_everything_in_the_state_folder(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrange, "_is_root", lambda: False)
-    layout = arrange.layout(planned(), home, project=home.path, engine=("/llama",))
+    layout = arrange.layout(planned(), home, project=home.path, prepared={"llama-server": ("/llama",)})
     assert layout.place("postgres").data == home.path / "postgres"
     assert layout.place("postgres").user is None
     assert layout.administrators == (pwd.getpwuid(os.getuid()).pw_name,)

@@ -81,7 +81,7 @@ async def test_engine_and_model_are_made_ready_side_by_side(tmp_path: Path, monk
     monkeypatch.setattr(download, "fetch", lambda entry, cache, progress: at("m.gguf"))
     monkeypatch.setattr(download, "fetch_embedding", lambda name, cache, progress: at("e"))
     prepared = await model.prepare(planned(), tmp_path, Silent())
-    assert prepared == model.Prepared((str(tmp_path / "llama-server"),), tmp_path / "m.gguf")
+    assert prepared == model.Prepared({"llama-server": (str(tmp_path / "llama-server"),)}, {"model": tmp_path / "m.gguf"})
 
 
 async def test_the_error_of_one_part_is_the_error_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

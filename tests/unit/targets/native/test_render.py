@@ -56,7 +56,7 @@ def layout(*, root: bool = False) -> Layout:
         programs=PROGRAMS,
         administrators=("root", "freehold") if root else ("ada",),
         config=Path("/project/freehold.toml") if root else None,
-        model=Path("/cache/model"),
+        models={"model": Path("/cache/model")},
         places={"postgres": Place(system / "postgres", system / "run", USER)} if root else {},
     )
 
@@ -113,6 +113,27 @@ def test_only_postgres_runs_as_the_service_user() -> None:
 def test_no_placeholder_but_secrets_is_left() -> None:
     for name in CASES:
         assert "${" not in rendered(name).to_json().replace("${secret:", "")
+
+
+@pytest.mark.parametrize("machine", [CPU, GPU], ids=["llama.cpp", "vLLM"])
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("fd00::7", "http://[fd00::7]:8000"),
+    ],
+)
+def test_the_model_server_is_reached_where_it_listens(machine: Machine, host: str, url: str) -> None:
+    stack = render(plan(Settings.model_validate({"model": {"host": host}}), machine, version="1"), layout(), version="1")
+    model, server = stack.process("model"), stack.process("server")
+    assert model is not None
+    assert model.health is not None
+    assert server is not None
+    assert model.argv[model.argv.index("--host") + 1] == host
+    assert (model.health.target, server.env["OPENAI_BASE_URL"]) == (f"{url}/health", f"{url}/v1")
 
 
 if __name__ == "__main__":
