@@ -26,7 +26,8 @@ from langgraph.store.base import TTLConfig
 from freehold.config import env
 from freehold.config.load import Loaded
 from freehold.config.paths import cache
-from freehold.config.settings import LOOPBACK_HOSTS, Settings
+from freehold.config.section import LOOPBACK_HOSTS
+from freehold.config.settings import Settings
 from freehold.core.errors import NotConfigured
 from freehold.events.counters import UsageCounters
 from freehold.events.log import EventLog, create_client

@@ -11,27 +11,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
+from freehold.config.section import LOOPBACK_HOSTS, Port, PositiveInt, Seconds, Section, http_url
 from freehold.core.age import parse_age
 from freehold.core.permissions import checked
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-PositiveInt = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
 
 #: JWS algorithms with a public key. One with a shared secret would let whoever checks tokens make them.
 SigningAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 _HOST_OR_NETWORK = re.compile(r"[0-9A-Za-z._-]+|[0-9A-Fa-f.:]+(/\d{1,3})?")
-
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, unknown keys refused, field docstrings kept as descriptions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=False)
-
 
 #: Services beside the agent server that one asks for by name, in the file or with `freehold up --with`.
 Option = Literal["edge", "gateway", "webui", "monitoring", "tracing", "experiments", "search", "pooler"]
@@ -211,16 +199,7 @@ class ModelSection(Section):
     @field_validator("base_url")
     @classmethod
     def _base_url_is_http(cls, url: str | None) -> str | None:
-        return _http_url(url, "http://127.0.0.1:11434/v1")
-
-
-def _http_url(url: str | None, example: str) -> str | None:
-    if url is None:
-        return None
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ValueError(f'expected a URL such as "{example}", got "{url}"')
-    return url.rstrip("/")
+        return http_url(url, "http://127.0.0.1:11434/v1")
 
 
 class DatabaseSection(Section):
@@ -338,7 +317,7 @@ class WebhooksSection(Section):
     @field_validator("server_url")
     @classmethod
     def _server_url_is_http(cls, url: str | None) -> str | None:
-        return _http_url(url, "http://server:8123")
+        return http_url(url, "http://server:8123")
 
 
 class TelemetrySection(Section):
@@ -356,7 +335,7 @@ class TelemetrySection(Section):
     @field_validator("otlp_endpoint")
     @classmethod
     def _otlp_endpoint_is_http(cls, url: str | None) -> str | None:
-        return _http_url(url, "http://127.0.0.1:6006")
+        return http_url(url, "http://127.0.0.1:6006")
 
 
 class Settings(Section):

@@ -19,7 +19,8 @@ from joserfc import jws, jwt
 from joserfc.errors import ClaimError, ExpiredTokenError, JoseError, MissingClaimError
 from joserfc.jwk import KeySet
 
-from freehold.config.settings import LOOPBACK_HOSTS, OidcSection
+from freehold.config.section import LOOPBACK_HOSTS
+from freehold.config.settings import OidcSection
 from freehold.core.caller import Caller
 from freehold.core.errors import InvalidToken, Unhealthy
 from freehold.core.permissions import checked, permissions_of

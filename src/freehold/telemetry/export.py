@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
 from freehold import __version__
-from freehold.config.settings import LOOPBACK_HOSTS
+from freehold.config.section import LOOPBACK_HOSTS
 from freehold.core.errors import NotConfigured
 from freehold.core.ids import new_id
 

@@ -12,7 +12,8 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from freehold.config.load import load
-from freehold.config.settings import Section, Settings
+from freehold.config.section import Section
+from freehold.config.settings import Settings
 
 EXAMPLE = (files("freehold.config") / "example.toml").read_text(encoding="utf-8")
 UNCOMMENTED = re.sub(r"^# ([a-z_]+ = )", r"\1", EXAMPLE, flags=re.MULTILINE)
