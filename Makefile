@@ -52,9 +52,10 @@ $(STAMP):
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@$(wanted) > $(STAMP)
 
-lock: setup ## write requirements.lock from pyproject.toml
+lock: setup ## write requirements.lock from pyproject.toml, and the locks of optional services
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --no-header \
 		--quiet --upgrade -o requirements.lock pyproject.toml
+	$(BIN)/python -m freehold.targets.native.locks
 
 clean: ## remove .venv, caches and build output; a stack's data in .freehold stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build tests/js/node_modules

@@ -39,7 +39,7 @@ async def dev(
 ) -> None:
     """Serve an agent project with hot reload; no model server unless its freehold.toml has a [model] section."""
     from freehold.config import paths
-    from freehold.targets.native import model
+    from freehold.targets.native import model, packages
     from freehold.targets.native import up as native
     from freehold.targets.native.home import Home
 
@@ -48,7 +48,9 @@ async def dev(
     without_model = loaded.settings.model.engine == "none"
 
     async def prepare(stack: Stack) -> model.Prepared:
-        return model.Prepared() if without_model else await model.prepare(stack, paths.cache(), progress)
+        if without_model:
+            return model.Prepared(await packages.prepare(stack, paths.cache(), progress))
+        return await model.prepare(stack, paths.cache(), progress)
 
     outcome = await native.up(loaded, home, progress, prepare=prepare, attached=True)
     if outcome.supervisor is None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from freehold.control.protocol import StackStatus
     from freehold.stack.plan import Stack
     from freehold.targets.native.home import Home
-    from freehold.targets.native.model import Need
+    from freehold.targets.native.need import Need
     from freehold.targets.native.up import Outcome
 
 

@@ -23,6 +23,7 @@ class Version(BaseModel):
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     lock: str | None = None
     debian: tuple[str, ...] = ()
+    run: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str | None:

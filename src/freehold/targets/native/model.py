@@ -1,4 +1,4 @@
-"""Makes ready what serves the model: the engine's program, the model's files, the embedding model. The slow part of a first start."""
+"""Makes ready what a stack runs: the engine's program, the models, the programs of optional services. The slow part of a first start."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from freehold.core.machine import Machine
 from freehold.core.progress import Progress
 from freehold.models import catalogue, download
 from freehold.stack.plan import Stack
+from freehold.targets.native import packages
 from freehold.targets.native.engines import llama_cpp, vllm
+from freehold.targets.native.need import ASSUMED_RATE, Need
 
 #: Seconds of one core that a build of llama.cpp takes: 258 s were measured with two.
 BUILD_CORE_SECONDS = 520
-#: Connection assumed where a time is named, in bytes a second: 100 Mbit/s.
-ASSUMED_RATE = 12_500_000
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,6 @@ class Prepared:
     programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: File or folder of the model that a service serves, by the service's name.
     models: Mapping[str, Path] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Need:
-    """Something a first start has to fetch or build."""
-
-    what: str
-    #: Bytes to download; None where only the source can say.
-    size: int | None
-    #: About how long it takes; None where that is not known.
-    seconds: float | None
 
 
 async def needs(stack: Stack, machine: Machine, cache: Path) -> list[Need]:
@@ -53,23 +42,24 @@ async def needs(stack: Stack, machine: Machine, cache: Path) -> list[Need]:
     embedding = catalogue.find(stack.embedding_model)
     if not embedding.path and not download.held(embedding, cache).complete:
         found.append(_download(embedding))
-    return found
+    return [*found, *packages.needs(stack, cache)]
 
 
 async def prepare(stack: Stack, cache: Path, progress: Progress) -> Prepared:
-    """Fetch or build the engine, and fetch the models; a build and a download go on side by side."""
+    """Fetch or build the engine, fetch the models, install other programs; a build and downloads go on side by side."""
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_embedding(stack.embedding_model, cache, progress))
+            installed = group.create_task(packages.prepare(stack, cache, progress))
             if stack.engine.entry is None:
-                return Prepared()
+                return Prepared(await installed)
             program = group.create_task(ENGINES[stack.engine.name](cache, progress))
             path = group.create_task(download.fetch(stack.engine.entry, cache, progress))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     served = stack.service("model")
     assert served is not None, "an engine that we start is a service"
-    return Prepared({served.program: (str(program.result()),)}, {served.name: path.result()})
+    return Prepared({**installed.result(), served.program: (str(program.result()),)}, {served.name: path.result()})
 
 
 async def _embedding(name: str, cache: Path, progress: Progress) -> None:
