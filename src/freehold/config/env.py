@@ -54,6 +54,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("PROMETHEUS_MULTIPROC_DIR", "Folder through which workers hand their metrics to the server's /metrics."),
     Variable("OTEL_EXPORTER_OTLP_ENDPOINT", "Where traces are sent, OTLP over HTTP (same as telemetry.otlp_endpoint)."),
     Variable("OTEL_EXPORTER_OTLP_HEADERS", "Headers for it, e.g. authorization=Bearer%20...", secret=True),
+    Variable("LANGFUSE_BASE_URL", "The Langfuse that traces are sent to (same as tracing.langfuse.base_url)."),
+    Variable("LANGFUSE_PUBLIC_KEY", "Public key of its project (same as tracing.langfuse.public_key).", secret=True),
+    Variable("LANGFUSE_SECRET_KEY", "Secret key of its project (same as tracing.langfuse.secret_key).", secret=True),
     Variable(
         "FREEHOLD_WEBHOOK_SECRET", "What the secrets that webhooks are signed with are derived from (same as webhooks.secret).", secret=True
     ),

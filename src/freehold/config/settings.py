@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from freehold.config.section import LOOPBACK_HOSTS, Port, PositiveInt, Seconds, Section, http_url
+from freehold.config.services import ExperimentsSection, PoolerSection, SearchSection, TracingSection
 from freehold.core.age import parse_age
 from freehold.core.permissions import checked
 
@@ -359,3 +360,7 @@ class Settings(Section):
     limits: LimitsSection = LimitsSection()
     webhooks: WebhooksSection = WebhooksSection()
     telemetry: TelemetrySection = TelemetrySection()
+    tracing: TracingSection = TracingSection()
+    experiments: ExperimentsSection = ExperimentsSection()
+    search: SearchSection = SearchSection()
+    pooler: PoolerSection = PoolerSection()

@@ -106,6 +106,20 @@ WRONG_FILES += (
     ("[quotas]\nruns_per_minute = 0\n", "quotas.runs_per_minute: expected"),
     ("[quotas.organisation]\nruns_per_hour = 5\n", "quotas.organisation.runs_per_hour: no such key"),
     ('[retention]\naudit = "soon"\n', "retention.audit: expected an age"),
+    (
+        '[stack]\nservices = ["tracing"]\n[tracing]\nbackend = "langfuse"\n',
+        'tracing.langfuse: base_url, public_key and secret_key are needed when tracing.backend is "langfuse"',
+    ),
+    (
+        '[stack]\nservices = ["tracing"]\n[tracing]\nbackend = "otlp"\n',
+        'telemetry.otlp_endpoint: needed when tracing.backend is "otlp"',
+    ),
+    ('[tracing.langfuse]\nbase_url = "langfuse"\n', "tracing.langfuse.base_url: expected a URL such as"),
+    (
+        '[stack]\nservices = ["pooler"]\n[database]\nurl = "postgresql://db"\n',
+        'stack.services: "pooler" needs the stack\'s own PostgreSQL, but database.url names another one',
+    ),
+    ('[stack]\nservices = ["tracing"]\n[database]\nurl = "postgresql://db"\n', 'stack.services: "tracing" needs the stack\'s own'),
 )
 
 
@@ -158,3 +172,15 @@ def test_services_asked_for_on_the_command_line_are_added_to_those_of_the_file(t
     assert loaded.origins["stack.services"] == "--with"
     with pytest.raises(ConfigError, match=r"stack\.services\.1: expected 'edge', 'gateway'.*got 'monitor' \(--with\)"):
         load(path, services=["monitor"], environ={})
+
+
+def test_traces_to_a_langfuse_of_ones_own_need_no_database_of_the_stack() -> None:
+    given = {
+        "LANGFUSE_BASE_URL": "https://lf.lan/",
+        "LANGFUSE_PUBLIC_KEY": "pk",
+        "LANGFUSE_SECRET_KEY": "sk",
+        "DATABASE_URL": "postgresql://db",
+    }
+    settings = loaded('[stack]\nservices = ["tracing"]\n[tracing]\nbackend = "langfuse"\n', environ=given).settings
+    assert settings.tracing.langfuse.base_url == "https://lf.lan"
+    assert settings.tracing.langfuse.secret_key and "sk" not in repr(settings.tracing.langfuse.secret_key)
