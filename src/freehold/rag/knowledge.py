@@ -17,6 +17,7 @@ from freehold.rag.retrieve import Passage, retrieve
 from freehold.storage.documents import Counts, Documents, Listed
 from freehold.storage.pool import Pool
 from freehold.telemetry import conventions, tracing
+from freehold.telemetry.retrievals import counted_retrieval
 
 
 class Knowledge:
@@ -55,7 +56,7 @@ class Knowledge:
             StorageUnavailable: the database does not answer.
             DownloadError: the embedding model cannot be fetched.
         """
-        with tracing.span("retrieval knowledge", lambda: conventions.retrieval("knowledge")) as span:
+        with counted_retrieval() as found, tracing.span("retrieval knowledge", lambda: conventions.retrieval("knowledge")) as span:
             tracing.tell_content(span, lambda: conventions.content_query(question))
             if not await self._documents.any(caller):
                 return []  # without loading, or fetching, a model that has nothing to search
@@ -67,6 +68,7 @@ class Knowledge:
                 top_k=self._settings.top_k if top_k is None else top_k,
                 min_score=self._settings.min_score if min_score is None else min_score,
             )
+            found(passage.score for passage in passages)
             span.set_attributes(conventions.found((str(passage.chunk_id), passage.score) for passage in passages))
             tracing.tell_content(span, lambda: conventions.content_passages(passage.content for passage in passages))
         return passages

@@ -26,6 +26,7 @@ from freehold.server.mount_prefix import MountPrefix
 from freehold.server.parts import ServerParts
 from freehold.server.project_app import ProjectRoutes, load_app
 from freehold.server.project_auth import load_project_auth
+from freehold.server.request_counts import RequestCounts
 from freehold.server.request_headers import RequestHeaders
 from freehold.server.request_spans import RequestSpans
 from freehold.server.routes import (
@@ -122,7 +123,7 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
 
 def _middleware(settings: Settings, http: HttpConfig) -> list[Middleware]:
     """From the outside in; what nobody asked for is not in the stack."""
-    stack = [Middleware(Audit), Middleware(Guard, settings=settings, cors=http.cors)]
+    stack = [Middleware(RequestCounts), Middleware(Audit), Middleware(Guard, settings=settings, cors=http.cors)]
     if settings.telemetry.otlp_endpoint:
         stack.append(Middleware(RequestSpans))
     if http.mount_prefix:

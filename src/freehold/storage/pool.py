@@ -21,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from freehold.core.caller import Caller
 from freehold.core.errors import InvalidRequest, StorageUnavailable
+from freehold.telemetry.metrics import DATABASE_WAIT
 
 if TYPE_CHECKING:  # loaded where a project encrypts
     from freehold.storage.sealing import Sealing
@@ -35,6 +36,9 @@ IDLE_IN_TRANSACTION_SECONDS = 10
 
 #: A connection that lay idle this long is asked whether it still works before it is used.
 IDLE_CHECK_SECONDS = 5.0
+
+#: What handing out a free connection may take; longer is waiting for one.
+_AT_ONCE_SECONDS = 0.005
 
 #: A network that swallows packets says nothing. Over TCP, a server that acknowledges nothing for about this long is given up, and new
 #: connections are made: without these the kernel would wait for it for a quarter of an hour, and for an answer without any end.
@@ -97,6 +101,19 @@ class Connection(AsyncConnection[DictRow]):
             yield begun
 
 
+class MeteredPool(AsyncConnectionPool[AsyncConnection[DictRow]]):
+    """Counts the time that statements wait for a connection, while others of this process have them all."""
+
+    async def getconn(self, timeout: float | None = None) -> AsyncConnection[DictRow]:  # noqa: ASYNC109 - psycopg_pool's own
+        asked = time.perf_counter()
+        try:
+            return await super().getconn(timeout)
+        finally:
+            waited = time.perf_counter() - asked
+            if waited > _AT_ONCE_SECONDS:
+                DATABASE_WAIT.inc(waited)
+
+
 _LIMIT: LiteralString = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
 
 
@@ -106,7 +123,7 @@ def create_pool(url: str, *, max_size: int, min_size: int = 1, name: str = "free
     Args:
         sealing: encrypts what is stored.
     """
-    return AsyncConnectionPool(
+    return MeteredPool(
         url,
         min_size=min_size,
         max_size=max_size,

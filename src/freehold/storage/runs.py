@@ -101,13 +101,14 @@ class RunProgress:
 @dataclass(frozen=True)
 class Queue:
     """The queue at this moment: runs that could start, seconds the first has waited, runs being executed; threads with either,
-    and the size of the checkpoint tables with indexes and TOAST."""
+    and the size of the tables of checkpoints and of documents, with indexes and TOAST."""
 
     depth: int
     age_seconds: float
     running: int
     active_threads: int
     checkpoint_bytes: int
+    knowledge_bytes: int
 
 
 class Runs:
@@ -350,7 +351,7 @@ class Runs:
         async with connection(self._pool) as conn:
             row = await (await conn.execute(SQL["queue"])).fetchone()
         assert row is not None
-        return Queue(row["depth"], row["age"], row["running"], row["active_threads"], row["checkpoint_bytes"])
+        return Queue(row["depth"], row["age"], row["running"], row["active_threads"], row["checkpoint_bytes"], row["knowledge_bytes"])
 
     async def ping(self) -> None:
         """Raises StorageUnavailable where the database does not answer."""

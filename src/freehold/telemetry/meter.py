@@ -71,7 +71,11 @@ class Meter(BaseCallbackHandler):
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **more: Any) -> None:
         call = self._tool_calls.pop(run_id, None)
-        if call and not isinstance(error, GraphBubbleUp):  # an interrupt is not the end of a call
+        if call is None:
+            return
+        if isinstance(error, GraphBubbleUp):  # an interrupt is not the end of a call
+            call.leave()
+        else:
             call.end("cancelled" if model_calls.is_cancellation(error) else "error")
 
     def close(self) -> None:

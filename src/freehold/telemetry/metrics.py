@@ -56,6 +56,7 @@ _RUN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800
 _MODEL_BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 7.5, 10, 20, 40, 60, 120, 300)
 _FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80)
 _STEP_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
 
 # models, as the agents see them
 LLM_TOKENS_GENERATED = Counter("llm_tokens_generated_total", "Tokens models wrote, as far as their servers say so.", ["model"])
@@ -86,6 +87,8 @@ RUN_DURATION = Histogram(
 STEP_DURATION = Histogram(
     "freehold_step_duration_seconds", "Seconds a superstep of a graph took, its streaming included.", ["graph"], buckets=_STEP_BUCKETS
 )
+WORKER_SLOTS = Gauge("freehold_worker_slots", "Runs that all workers can execute at once.", multiprocess_mode="livesum")
+WORKER_SLOTS_BUSY = Gauge("freehold_worker_slots_busy", "Runs that workers execute now.", multiprocess_mode="livesum")
 QUEUE_DEPTH = Gauge(
     "freehold_queue_depth",
     "Runs that could start now and wait for a worker.",
@@ -110,12 +113,36 @@ WEBHOOK_DELIVERIES = Counter(
 # tools
 TOOL_CALLS = Counter("freehold_tool_calls_total", "Tool calls; outcome is ok, error, timeout, invalid or cancelled.", ["tool", "outcome"])
 TOOL_DURATION = Histogram("freehold_tool_duration_seconds", "Seconds a tool call took.", ["tool"], buckets=_STEP_BUCKETS)
+ACTIVE_TOOL_CALLS = Gauge("freehold_active_tool_calls", "Tool calls under way now.", ["tool"], multiprocess_mode="livesum")
+
+# documents
+RETRIEVALS = Counter(
+    "freehold_retrievals_total", "Searches for passages; outcome is found, nothing (none was relevant) or failed.", ["outcome"]
+)
+RETRIEVAL_DURATION = Histogram(
+    "freehold_retrieval_duration_seconds", "Seconds a search for passages took, reading the question included.", buckets=_STEP_BUCKETS
+)
+RETRIEVAL_SCORE = Histogram(
+    "freehold_retrieval_best_score", "Cosine similarity of the best passage of each search that found one.", buckets=_SCORE_BUCKETS
+)
 
 # the server
+HTTP_REQUESTS = Counter(
+    "freehold_http_requests_total",
+    "Requests answered, without those of probes (/ok, /health, /metrics); status is 2xx, 3xx, 4xx or 5xx.",
+    ["status"],
+)
 ACTIVE_THREADS = Gauge("freehold_active_threads", "Threads with a run that waits or is executed.", multiprocess_mode="mostrecent")
 OPEN_STREAMS = Gauge("freehold_open_streams", "Event streams that clients hold open now.", multiprocess_mode="livesum")
 CHECKPOINT_BYTES = Gauge(
     "freehold_checkpoint_bytes", "Bytes of the checkpoint tables, indexes and TOAST included.", multiprocess_mode="mostrecent"
+)
+KNOWLEDGE_BYTES = Gauge(
+    "freehold_knowledge_bytes", "Bytes of the documents' tables, indexes and TOAST included.", multiprocess_mode="mostrecent"
+)
+DATABASE_WAIT = Counter(
+    "freehold_database_wait_seconds_total",
+    "Seconds that statements waited for a connection of their process's pool; its rate is how many wait on average.",
 )
 
 AUDIT_LOST = Counter(

@@ -19,15 +19,24 @@ _counted: ContextVar[str | None] = ContextVar("freehold_counted_tool", default=N
 
 
 class ToolCall:
-    """The stopwatch of a call."""
+    """The stopwatch of a call, which is under way until `leave`."""
 
     def __init__(self, tool: str, span: Span | None = None) -> None:
         self._tool = metrics.bounded("tool", tool)
         self._span = span
         self._started = time.perf_counter()
+        self._left = False
+        metrics.ACTIVE_TOOL_CALLS.labels(self._tool).inc()
+
+    def leave(self) -> None:
+        """It is not under way any more, ended or interrupted; called again it does nothing."""
+        if not self._left:
+            self._left = True
+            metrics.ACTIVE_TOOL_CALLS.labels(self._tool).dec()
 
     def end(self, outcome: Outcome) -> float:
         """Count it; the seconds it took."""
+        self.leave()
         seconds = time.perf_counter() - self._started
         metrics.TOOL_CALLS.labels(self._tool, outcome).inc()
         metrics.TOOL_DURATION.labels(self._tool).observe(seconds)
@@ -46,9 +55,11 @@ def counted(tool: str, call_id: str) -> Iterator[ToolCall]:
     """A call that its wrapper counts, with its span: within, `is_counted` holds for this tool. Count it with `end`."""
     with tracing.span(f"execute_tool {tool}", lambda: conventions.tool(tool, call_id)) as span:
         token = _counted.set(tool)
+        call = ToolCall(tool, span)
         try:
-            yield ToolCall(tool, span)
+            yield call
         finally:
+            call.leave()
             _counted.reset(token)
 
 

@@ -24,7 +24,7 @@ from freehold.graphs.project_config import ThreadTtlConfig
 from freehold.storage.inbox import Inbox
 from freehold.storage.retention import Policy, Retention
 from freehold.storage.runs import TEMPORARY_AT_ONCE, Claimant, Runs
-from freehold.telemetry import logs
+from freehold.telemetry import logs, metrics
 from freehold.worker.accounting import Accounting
 from freehold.worker.execute import Needs, RunExecution
 from freehold.worker.expiry import expire_questions, sweep_threads
@@ -111,10 +111,13 @@ class Worker:
             if self._accounting:
                 helpers.append(asyncio.create_task(self._accounting.run(), name="accounting"))
             log.info("worker %s is ready", self.name, extra={"action": "worker_ready"})
+            slots = self._free
+            metrics.WORKER_SLOTS.inc(slots)
             try:
                 await self._claim_for_ever(leases)
                 await self._drain()
             finally:
+                metrics.WORKER_SLOTS.dec(slots)
                 for task in helpers:
                     task.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
@@ -168,6 +171,7 @@ class Worker:
             execution.drain()
         leases.hold(run, on_lost=execution.lose, on_cancel=execution.cancel)
         self._free -= 1
+        metrics.WORKER_SLOTS_BUSY.inc()
         # In the worker's own context: the run may have been claimed in that of another one, with its ids and spans.
         work = self._execute(execution, slot, leases)
         task = asyncio.create_task(work, name=f"execution-{run.run_id}", context=self._context.copy())
@@ -314,3 +318,4 @@ class _Slot:
     def _free(self) -> None:
         self._taken = False
         self._worker._free += 1
+        metrics.WORKER_SLOTS_BUSY.dec()

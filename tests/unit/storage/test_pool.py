@@ -6,6 +6,7 @@ import asyncio
 
 import psycopg
 import pytest
+from prometheus_client import REGISTRY
 from tests.conftest import Database
 
 from freehold.core.errors import StorageUnavailable
@@ -110,3 +111,16 @@ async def test_a_value_no_column_takes_is_told_as_what_it_is(database: Database)
             told.append(unstorable(caught.value, "metadata").message)
     nul = "metadata contains a NUL character (\\u0000), which cannot be stored"
     assert told == [nul, nul, 'metadata contains a value that cannot be stored: value "4294967296" is out of range for type integer']
+
+
+async def test_waiting_for_a_connection_is_counted(database: Database) -> None:
+    def waited() -> float:
+        return REGISTRY.get_sample_value("freehold_database_wait_seconds_total") or 0.0
+
+    async with create_pool(database.app_url, max_size=1) as pool:
+        before = waited()
+        async with connection(pool):
+            second = asyncio.create_task(backend(pool))
+            await asyncio.sleep(0.05)
+        await second
+    assert waited() - before >= 0.04

@@ -90,3 +90,23 @@ def test_usage_is_read_from_old_models_too() -> None:
     result = LLMResult(generations=[[Generation(text="x")]], llm_output={"token_usage": {"prompt_tokens": 2, "completion_tokens": 3}})
     assert usage(result) == (2, 3)
     assert usage(LLMResult(generations=[[Generation(text="x")]])) == (0, 0)
+
+
+@pytest.mark.parametrize("raised", [None, ValueError("no"), asyncio.CancelledError(), GraphInterrupt()], ids=repr)
+async def test_a_tool_is_under_way_until_it_ends_however_it_ends(raised: BaseException | None) -> None:
+    name = f"tool-{uuid4().hex}"
+    seen: list[float] = []
+
+    async def act() -> str:
+        """Acts."""
+        seen.append(value("freehold_active_tool_calls", tool=name))
+        if raised:
+            raise raised
+        return "done"
+
+    watching = meter()
+    with suppress(ValueError, GraphInterrupt, asyncio.CancelledError):
+        await tool(name)(act).ainvoke({}, config(watching))
+    watching.close()
+    assert seen == [1.0]
+    assert value("freehold_active_tool_calls", tool=name) == 0

@@ -23,7 +23,7 @@ from freehold.server.home_page import home_page
 from freehold.server.openapi import described
 from freehold.server.parts import Parts, ServerParts
 from freehold.server.reply import JSON, reply
-from freehold.telemetry.metrics import ACTIVE_THREADS, CHECKPOINT_BYTES, QUEUE_AGE, QUEUE_DEPTH, UNKNOWN, exposition
+from freehold.telemetry.metrics import ACTIVE_THREADS, CHECKPOINT_BYTES, KNOWLEDGE_BYTES, QUEUE_AGE, QUEUE_DEPTH, UNKNOWN, exposition
 
 router = APIRouter(tags=["system"])
 
@@ -132,13 +132,14 @@ async def _measure_queue(parts: ServerParts) -> None:
         async with asyncio.timeout(CHECK_SECONDS):
             queue = await parts.runs.queue()
     except (StorageUnavailable, TimeoutError):
-        for gauge in (QUEUE_DEPTH, QUEUE_AGE, ACTIVE_THREADS, CHECKPOINT_BYTES):
+        for gauge in (QUEUE_DEPTH, QUEUE_AGE, ACTIVE_THREADS, CHECKPOINT_BYTES, KNOWLEDGE_BYTES):
             gauge.set(UNKNOWN)
         return
     QUEUE_DEPTH.set(queue.depth)
     QUEUE_AGE.set(queue.age_seconds)
     ACTIVE_THREADS.set(queue.active_threads)
     CHECKPOINT_BYTES.set(queue.checkpoint_bytes)
+    KNOWLEDGE_BYTES.set(queue.knowledge_bytes)
 
 
 async def _health(parts: ServerParts) -> Response:

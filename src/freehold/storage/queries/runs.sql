@@ -242,5 +242,6 @@ SELECT count(*) FILTER (WHERE status = 'pending' AND available_at <= now()) AS d
        count(*) FILTER (WHERE status = 'running') AS running,
        count(DISTINCT thread_id) AS active_threads,
        pg_total_relation_size('freehold.thread_checkpoints') + pg_total_relation_size('freehold.thread_writes')
-         + pg_total_relation_size('freehold.thread_messages') + pg_total_relation_size('freehold.thread_blobs') AS checkpoint_bytes
+         + pg_total_relation_size('freehold.thread_messages') + pg_total_relation_size('freehold.thread_blobs') AS checkpoint_bytes,
+       pg_total_relation_size('freehold.documents') + pg_total_relation_size('freehold.chunks') AS knowledge_bytes
   FROM freehold.runs WHERE status IN ('pending', 'running')

@@ -1,0 +1,1 @@
+"""What measures the stack, as texts: scrape targets, recording rules, alerts, dashboards. Pure."""
