@@ -33,11 +33,21 @@ def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
         "FREEHOLD_HOME": "${home}",
         "FREEHOLD_CONFIG": "${config}",
         "PROMETHEUS_MULTIPROC_DIR": "${home}/metrics",
-        **({"FREEHOLD_AGENTS": str(settings.agents.config.absolute())} if settings.agents.config else {}),
+        **_agents(settings),
         **_database(settings),
         **_redis(settings),
         **({"FREEHOLD_MODEL": engine.model, **_model(settings)} if engine.name != "none" else {}),
         **({"FREEHOLD_MODEL_CONTEXT": str(engine.context)} if engine.context else {}),
+    }
+
+
+def _agents(settings: Settings) -> Mapping[str, str]:
+    """In containers the image knows its agents, and what their settings hold of secrets is handed over apart from them."""
+    if settings.stack.target == "native":
+        return {"FREEHOLD_AGENTS": str(settings.agents.config.absolute())} if settings.agents.config else {}
+    return {
+        **({"FREEHOLD_WEBHOOK_SECRET": "${secret:webhook_secret}"} if settings.webhooks.secret else {}),
+        **({"OTEL_EXPORTER_OTLP_HEADERS": "${secret:otlp_headers}"} if settings.telemetry.otlp_headers else {}),
     }
 
 

@@ -36,6 +36,8 @@ class Stack:
     embedding_model: str
     #: Where people and clients go, e.g. `http://127.0.0.1:8123`.
     server_url: str
+    #: What it is planned for.
+    machine: Machine
     #: Changes whenever a running stack would have to be restarted to follow its settings.
     fingerprint: str
 
@@ -70,6 +72,7 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
         engine=engine,
         embedding_model=settings.knowledge.embedding_model,
         server_url=settings.server.url,
+        machine=machine,
         fingerprint=_fingerprint(settings, services, version),
     )
 
@@ -77,7 +80,7 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
 def _services(deployment: Deployment) -> list[Service]:
     settings, engine, told = deployment.settings, deployment.engine, deployment.told
     stores = [
-        None if settings.database.url else postgres.service(settings),
+        None if settings.database.url else postgres.service(deployment),
         None if settings.redis.url else valkey.service(deployment),
     ]
     models = [
@@ -102,6 +105,8 @@ def given_secrets(settings: Settings) -> Mapping[str, SecretStr]:
         "reader_url": settings.tools.sql.url,
         "endpoint_key": settings.model.api_key if settings.model.base_url else None,
     }
+    if settings.stack.target != "native":
+        given |= {"webhook_secret": settings.webhooks.secret, "otlp_headers": settings.telemetry.otlp_headers}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -68,7 +68,10 @@ class Secret:
 
 @dataclass(frozen=True)
 class File:
-    """A file that a service reads, without secrets in it: name under `${files}`, e.g. "nginx.conf", and text with placeholders."""
+    """A file that a service reads: name under `${files}`, e.g. "nginx.conf", and text with placeholders.
+
+    It holds no secrets, but for containers: there `${secret:…}` is filled when the service starts, in its memory alone.
+    """
 
     name: str
     text: str
@@ -91,6 +94,8 @@ class Limits:
 
     memory_bytes: int
     cpus: float | None = None
+    #: Memory that its processes share by files (`/dev/shm`); None: as little as the target gives.
+    shared_memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,26 @@
-"""Valkey: streams of running answers, wake-ups and caches. On one machine on a Unix socket only; appends reach the disk within a second."""
+"""Valkey: streams of running answers and wake-ups. On one machine on a Unix socket only; appends reach the disk within a second.
+
+What may be lost is kept in a second one, `cache`, since whether anything is evicted is set for a whole server.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from freehold.stack.deployment import Deployment
-from freehold.stack.service import Health, Limits, Port, Service, Volume
+from freehold.stack.service import File, Health, Limits, Port, Secret, Service, Volume
 
 #: Of the machine's memory: beyond it Valkey refuses what is written, which workers try again, instead of taking the memory of models.
 SHARE = 1 / 4
 
+#: The same of the cache, where there is one.
+CACHE_SHARE = 1 / 32
 
 #: Beside what it keeps: buffers of clients, the copy while it rewrites its log.
 OVERHEAD = 1.5
+
+#: Read before the options, where there is a password.
+PASSWORD_FILE = "${files}/valkey.conf"
 
 
 def service(deployment: Deployment) -> Service:
@@ -19,7 +29,7 @@ def service(deployment: Deployment) -> Service:
     where = (
         {"port": "0", "unixsocket": "${sockets:valkey}/valkey.sock", "unixsocketperm": "700"}
         if native
-        else {"port": "6379", "bind": "${listen}", "protected-mode": "no"}
+        else {"port": "6379", "bind": "${listen}", "protected-mode": "no"}  # its password protects it
     )
     options = {
         **where,
@@ -34,7 +44,8 @@ def service(deployment: Deployment) -> Service:
     return Service(
         name="valkey",
         program="valkey",
-        args=tuple(part for name, value in options.items() for part in (f"--{name}", value)),
+        args=_arguments(options) if native else (PASSWORD_FILE, *_arguments(options)),
+        files=() if native else (_password_file("valkey"),),
         volumes=(Volume("valkey", "streams of running answers, caches"),),
         ports=() if native else (Port(6379, "", "redis.url"),),
         health=Health("valkey", "${sockets:valkey}/valkey.sock" if native else "${address:valkey}"),
@@ -43,3 +54,40 @@ def service(deployment: Deployment) -> Service:
         grace_seconds=20,
         about="Valkey",
     )
+
+
+def cache(deployment: Deployment) -> Service:
+    """A second Valkey for what can be computed anew: nothing reaches the disk, and the least used goes first. Containers only."""
+    most = int(deployment.machine.memory_bytes * CACHE_SHARE)
+    options = {
+        "port": "6379",
+        "bind": "${listen}",
+        "protected-mode": "no",
+        "save": "",
+        "appendonly": "no",
+        "maxmemory": str(most),
+        "maxmemory-policy": "allkeys-lru",
+        "daemonize": "no",
+        "loglevel": "notice",
+    }
+    return Service(
+        name="cache",
+        program="valkey",
+        args=(PASSWORD_FILE, *_arguments(options)),
+        files=(_password_file("cache"),),
+        secrets=(Secret("cache", "generated", "password of the cache"),),
+        ports=(Port(6379, "", "redis.url"),),
+        health=Health("valkey", "${address:cache}"),
+        networks=("data",),
+        limits=Limits(int(most * OVERHEAD)),
+        grace_seconds=10,
+        about="Valkey, for caches",
+    )
+
+
+def _password_file(secret: str) -> File:
+    return File("valkey.conf", f"requirepass ${{secret:{secret}}}\n")
+
+
+def _arguments(options: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(part for name, value in options.items() for part in (f"--{name}", value))
