@@ -57,7 +57,7 @@ def _human(built: Built, *, bundle: bool) -> str:
     if bundle:
         lines += [f"one file: {built.archive}"] if built.archive else []
         return "\n".join([*lines, "", "Try:", f"  {built.folder}/install.sh venv"])
-    image = built.project_wheel.removesuffix("-agents")
+    image = (built.project_wheel or "freehold").removesuffix("-agents")
     return "\n".join(
         [
             *lines,

@@ -52,14 +52,15 @@ def show(name: Name, json: Json = False) -> None:
 
 @app.command()
 def pull(
-    name: Name,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Catalogue ids, repository names, or paths of GGUF files.")],
     json: Json = False,
     offline: Annotated[bool, typer.Option("--offline", help="Ask nobody: only check that the model is here.")] = False,
 ) -> None:
-    """Fetch a model into the cache and verify it; an interrupted download goes on where it stopped."""
-    model = catalogue.find(name)
-    path = asyncio.run(download.fetch(model, paths.cache(), output.progress(json), offline=offline))
-    output.emit({"id": model.id, "path": str(path)}, str(path), json=json)
+    """Fetch models into the cache and verify them; an interrupted download goes on where it stopped."""
+    wanted = [catalogue.find(name) for name in names]
+    for model in wanted:
+        path = asyncio.run(download.fetch(model, paths.cache(), output.progress(json), offline=offline))
+        output.emit({"id": model.id, "path": str(path)}, str(path), json=json)
 
 
 @app.command()

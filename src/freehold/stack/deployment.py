@@ -25,6 +25,24 @@ class Deployment:
         return option in self.settings.stack.services or (option == "edge" and self.settings.stack.target == "compose")
 
 
+def within_containers(settings: Settings) -> Settings:
+    """The settings as our own programs are told them in containers, where each service has an address of its own.
+
+    There the server is always reached through others, so it takes a credential from everybody.
+    """
+    everywhere = "0.0.0.0"  # noqa: S104 - inside a container
+    return settings.model_copy(
+        update={
+            "server": settings.server.model_copy(update={"host": everywhere}),
+            "model": settings.model.model_copy(update={"host": everywhere}),
+            "agents": settings.agents.model_copy(update={"config": None}),
+            "webhooks": settings.webhooks.model_copy(
+                update={"server_url": settings.webhooks.server_url or f"http://server:{settings.server.port}"}
+            ),
+        }
+    )
+
+
 def described(settings: Settings, detected: Machine) -> Machine:
     """The machine that the settings describe; what they leave out is as it was detected."""
     wanted = settings.machine

@@ -10,11 +10,12 @@ from pydantic import SecretStr
 
 from freehold.config.settings import Option, Settings
 from freehold.core.machine import Machine
-from freehold.stack.deployment import Deployment, described
+from freehold.models.catalogue import Model
+from freehold.stack.deployment import Deployment, described, within_containers
 from freehold.stack.engine import Engine, choose_engine
 from freehold.stack.environment import agent_environment
 from freehold.stack.service import Secret, Service
-from freehold.stack.services import llama_cpp, migrate, postgres, server, valkey, vllm, worker
+from freehold.stack.services import fetch, llama_cpp, migrate, postgres, server, valkey, vllm, worker
 
 #: Makes the services of an optional part; it is handed those that were planned before it.
 Part = Callable[[Deployment, tuple[Service, ...]], Iterable[Service]]
@@ -44,6 +45,11 @@ class Stack:
     def service(self, name: str) -> Service | None:
         return next((service for service in self.services if service.name == name), None)
 
+    @property
+    def models(self) -> Mapping[str, Model]:
+        """What each model server reads, by the service's name."""
+        return {"model": self.engine.entry} if self.engine.entry and self.service("model") else {}
+
     def ordered(self) -> tuple[Service, ...]:
         """Services so that each comes after all it needs."""
         return tuple(_by_need(self.services))
@@ -62,6 +68,8 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
         ConfigError: the settings name a model or engine that cannot run on this machine.
     """
     machine = described(settings, machine)
+    if settings.stack.target != "native":
+        settings = within_containers(settings)
     engine = choose_engine(settings, machine)
     deployment = Deployment(settings, machine, engine, agent_environment(settings, engine))
     services = tuple(_without_missing_needs(_services(deployment)))
@@ -94,7 +102,17 @@ def _services(deployment: Deployment) -> list[Service]:
         if deployment.has(option):
             others += part(deployment, (*first, *agents, *others))
     databases = [service.database for service in others if service.database]
-    return [*first, migrate.service(settings, told, databases), *agents, *others]
+    planned = [*first, migrate.service(settings, told, databases), *agents, *others]
+    return planned if settings.stack.target == "native" else _for_containers(deployment, planned)
+
+
+def _for_containers(deployment: Deployment, planned: list[Service]) -> list[Service]:
+    """Models come into a volume by a task of its own, and caches have a Valkey of their own, where something uses one."""
+    entry = deployment.engine.entry
+    wanted = [*([entry.id] if entry and not entry.path else []), deployment.settings.knowledge.embedding_model]
+    task = fetch.service(dict.fromkeys(wanted))
+    caches = [valkey.cache(deployment)] if any("cache" in service.needs for service in planned) else []
+    return [task, *caches, *fetch.readers(planned)]
 
 
 def given_secrets(settings: Settings) -> Mapping[str, SecretStr]:

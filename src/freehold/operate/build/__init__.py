@@ -13,6 +13,7 @@ from pathlib import Path
 from freehold.core.errors import ConfigError, NotSupported
 from freehold.core.progress import Progress
 from freehold.graphs.project import Project
+from freehold.graphs.project_config import BuildConfig
 from freehold.operate.build import bundle, freehold_wheel, image, lock, sources, wheel
 
 #: What images are built for, where langgraph.json has no python_version.
@@ -25,36 +26,46 @@ class Built:
 
     folder: Path
     python: str
-    project_wheel: str
+    #: None: no project, the shipped agent alone.
+    project_wheel: str | None
     #: Names of the variables that `env` of langgraph.json sets; their values are in nothing that is built.
     variables: tuple[str, ...]
     wheels_only: bool
     archive: Path | None = None
 
 
-async def build_image(project: Project, folder: Path, progress: Progress) -> Built:
+async def build_image(project: Project | None, folder: Path, progress: Progress) -> Built:
     """Write a build context: Dockerfile, .dockerignore, requirements.lock and wheels of Freehold and the project.
+
+    Args:
+        project: None for the agent that Freehold ships.
 
     Raises:
         ConfigError: the project cannot be carried elsewhere; the message says what lies outside of it.
         NotSupported: a key asks for an image that cannot be made here.
         NotConfigured: uv is not there.
     """
-    python = project.build.python_version or DEFAULT_PYTHON
-    _refuse(project, python)
-    base = image.base_image(project.build, python)
+    build = project.build if project else BuildConfig()
+    python = build.python_version or DEFAULT_PYTHON
+    if project:
+        _refuse(project, python)
+    base = image.base_image(build, python)
     _clear(folder)
     wheels = folder / "wheels"
-    with progress.step("wheels of Freehold and of the project"):
+    carried = None
+    with progress.step("wheels of Freehold and of the project" if project else "wheel of Freehold"):
         own = await freehold_wheel.put(wheels)
-        carried = wheel.write(sources.collect(project, folder), wheels, requires=(own.requirement, *project.requirements))
+        if project:
+            carried = wheel.write(sources.collect(project, folder), wheels, requires=(own.requirement, *project.requirements))
     with progress.step("lock of all else"):
         locked = await lock.resolve(project, own, python=python, universal=True)
-    definition = image.Definition(base, python, project.build, carried.agents_file, wheels_only=locked.wheels_only)
-    _write(folder, image.files(definition) | {"requirements.lock": locked.text, "requirements-wheels.lock": carried.line + own.line})
-    if config := project.build.pip_config_file:
-        shutil.copyfile(_inside(project, config), folder / "pip.conf")
-    return Built(folder, python, carried.name, tuple(sorted(project.environment)), locked.wheels_only)
+    definition = image.Definition(base, python, build, carried.agents_file if carried else None, wheels_only=locked.wheels_only)
+    lines = (carried.line if carried else "") + own.line
+    _write(folder, image.files(definition) | {"requirements.lock": locked.text, "requirements-wheels.lock": lines})
+    if project and build.pip_config_file:
+        shutil.copyfile(_inside(project, build.pip_config_file), folder / "pip.conf")
+    variables = tuple(sorted(project.environment)) if project else ()
+    return Built(folder, python, carried.name if carried else None, variables, locked.wheels_only)
 
 
 async def build_bundle(project: Project, folder: Path, progress: Progress, *, archive: bool) -> Built:

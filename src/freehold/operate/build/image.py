@@ -27,8 +27,8 @@ class Definition:
     base: str
     python: str
     build: BuildConfig
-    #: Below site-packages, e.g. `translator_agents/langgraph.json`.
-    agents_file: str
+    #: Below site-packages, e.g. `translator_agents/langgraph.json`; None: the shipped agent alone.
+    agents_file: str | None
     wheels_only: bool
 
 
@@ -68,7 +68,7 @@ DOCKERIGNORE = """\
 
 def dockerfile(definition: Definition) -> str:
     """The Dockerfile."""
-    agents = f"/opt/agents/lib/python{definition.python}/site-packages/{definition.agents_file}"
+    agents = f"/opt/agents/lib/python{definition.python}/site-packages/{definition.agents_file}" if definition.agents_file else None
     return "\n".join([*_head(definition), *_builder(definition), *_last(definition, agents)]) + "\n"
 
 
@@ -107,7 +107,7 @@ def _builder(definition: Definition) -> list[str]:
     ]
 
 
-def _last(definition: Definition, agents: str) -> list[str]:
+def _last(definition: Definition, agents: str | None) -> list[str]:
     removed = [tool for tool in _TOOLS if tool not in _kept_tools(definition.build)]
     probe = f"import urllib.request as r; r.urlopen('http://127.0.0.1:{PORT}/ok', timeout=3)"
     return [
@@ -117,7 +117,7 @@ def _last(definition: Definition, agents: str) -> list[str]:
         f"RUN echo 'freehold:x:{USER}:{USER}::/home/freehold:/sbin/nologin' >> /etc/passwd && echo 'freehold:x:{USER}:' >> /etc/group \\",
         f"    && mkdir -p /home/freehold && chown {USER}:{USER} /home/freehold",
         "COPY --from=builder /opt/agents /opt/agents",
-        f"ENV PATH=/opt/agents/bin:$PATH FREEHOLD_AGENTS={agents}",
+        f"ENV PATH=/opt/agents/bin:$PATH{f' FREEHOLD_AGENTS={agents}' if agents else ''}",
         f"USER {USER}:{USER}",
         "WORKDIR /home/freehold",
         f"EXPOSE {PORT}",

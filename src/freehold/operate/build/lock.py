@@ -20,7 +20,7 @@ class Lock:
     wheels_only: bool
 
 
-async def resolve(project: Project, own: FreeholdWheel, *, python: str, universal: bool) -> Lock:
+async def resolve(project: Project | None, own: FreeholdWheel, *, python: str, universal: bool) -> Lock:
     """Resolve for one Python version, on every platform (`universal`) or on this one.
 
     Raises:
@@ -29,12 +29,14 @@ async def resolve(project: Project, own: FreeholdWheel, *, python: str, universa
     """
     with tempfile.TemporaryDirectory(prefix="freehold-lock-") as folder:
         wanted = Path(folder) / "requirements.in"
-        wanted.write_text("\n".join([*own.needs, *project.requirements]) + "\n", encoding="utf-8")
+        wanted.write_text("\n".join([*own.needs, *(project.requirements if project else ())]) + "\n", encoding="utf-8")
         options = ["--python-version", python, *(["--universal"] if universal else [])]
-        options += await _constraints(project, Path(folder))
-        extra = {"UV_CONFIG_FILE": str(config)} if (config := project.folder / "uv.toml").is_file() else {}
+        extra = {}
+        if project:
+            options += await _constraints(project, Path(folder))
+            extra = {"UV_CONFIG_FILE": str(config)} if (config := project.folder / "uv.toml").is_file() else {}
         command = [*tools.uv(), "pip", "compile", "--quiet", "--generate-hashes", "--no-header", "--no-annotate", "--no-emit-index-url"]
-        failure = f"{project.file}: what the project needs cannot be resolved"
+        failure = f"{project.file}: what the project needs cannot be resolved" if project else "what Freehold needs cannot be resolved"
         try:
             text = await tools.run([*command, *options, "--only-binary", ":all:", str(wanted)], failure, extra=extra)
         except DownloadError:  # something has no wheel: say so by building it, or fail with the resolver's words

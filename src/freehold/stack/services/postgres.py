@@ -19,7 +19,7 @@ SHARE = 1 / 8
 SMALLEST, LARGEST = 512 * _MIB, 64 * GIB
 
 #: Inside containers nobody is trusted for where they come from: every connection proves its password.
-_EVERYBODY_BY_PASSWORD = "local all all scram-sha-256\nhost all all all scram-sha-256\n"
+_ACCESS = "local all all scram-sha-256\nhost all all all scram-sha-256\n"
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,8 @@ class Tuning:
         return _between((self.budget - self.shared_buffers) * 3 // max(1, self.connections) // 4, 4 * _MIB, 64 * _MIB)
 
     def options(self) -> dict[str, str]:
-        return {
-            name: f"{getattr(self, name) // _MIB}MB" for name in ("shared_buffers", "effective_cache_size", "maintenance_work_mem", "work_mem")
-        }
+        names = ("shared_buffers", "effective_cache_size", "maintenance_work_mem", "work_mem")
+        return {name: f"{getattr(self, name) // _MIB}MB" for name in names}
 
 
 def service(deployment: Deployment) -> Service:
@@ -75,7 +74,7 @@ def service(deployment: Deployment) -> Service:
         args=("-D", "${data:postgres}", *(part for name, value in options.items() for part in ("-c", f"{name}={value}"))),
         volumes=(Volume("postgres", "threads, runs, documents, everything that survives"),),
         ports=() if native else (Port(5432, "", "database.url"),),
-        files=() if native else (File("pg_hba.conf", _EVERYBODY_BY_PASSWORD),),
+        files=() if native else (File("pg_hba.conf", _ACCESS),),
         health=Health("postgres", "${sockets:postgres}"),
         networks=("data",),
         # Workers of one query, and of the building of one index, share memory beside the buffers.

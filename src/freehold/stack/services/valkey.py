@@ -20,7 +20,7 @@ CACHE_SHARE = 1 / 32
 OVERHEAD = 1.5
 
 #: Read before the options, where there is a password.
-PASSWORD_FILE = "${files}/valkey.conf"
+CONFIGURATION = "${files}/valkey.conf"
 
 
 def service(deployment: Deployment) -> Service:
@@ -44,7 +44,7 @@ def service(deployment: Deployment) -> Service:
     return Service(
         name="valkey",
         program="valkey",
-        args=_arguments(options) if native else (PASSWORD_FILE, *_arguments(options)),
+        args=_arguments(options) if native else (CONFIGURATION, *_arguments(options)),
         files=() if native else (_password_file("valkey"),),
         volumes=(Volume("valkey", "streams of running answers, caches"),),
         ports=() if native else (Port(6379, "", "redis.url"),),
@@ -73,7 +73,7 @@ def cache(deployment: Deployment) -> Service:
     return Service(
         name="cache",
         program="valkey",
-        args=(PASSWORD_FILE, *_arguments(options)),
+        args=(CONFIGURATION, *_arguments(options)),
         files=(_password_file("cache"),),
         secrets=(Secret("cache", "generated", "password of the cache"),),
         ports=(Port(6379, "", "redis.url"),),

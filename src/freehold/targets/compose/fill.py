@@ -79,7 +79,7 @@ class Filler:
         if service is None:
             raise Missing(name)
         if kind == "sockets":
-            return f"/var/run/{image(service.program).program[-1]}" if service.program == "postgres" else RUN
+            return image(service.program).sockets
         if kind == "host":
             return name
         number = service.port(port).number

@@ -31,6 +31,8 @@ class Image:
     #: Where its volume lies, and below it the folder that the program is told.
     mount: str | None = None
     below: str = ""
+    #: Where its sockets lie.
+    sockets: str = RUN
     asks: Asks | None = None
     #: Whether it has /bin/sh, which our entrypoint takes.
     shell: bool = True
@@ -59,6 +61,7 @@ IMAGES: Mapping[str, Image] = {
         # The image wants the parent mounted since version 18, so that `pg_upgrade --link` stays within one volume.
         mount="/var/lib/postgresql",
         below="18/docker",
+        sockets="/var/run/postgresql",
         tmpfs=("/tmp", "/var/run/postgresql"),  # noqa: S108
         env={
             "POSTGRES_PASSWORD_FILE": "${secret_file:postgres_superuser}",

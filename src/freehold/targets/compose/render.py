@@ -104,6 +104,7 @@ class _Compose:
         tree: dict[str, Value] = {
             "name": self.stack.name,
             "x-every": Anchored("every", self._every()),
+            "x-agent": Anchored("agent", self._agent()),
             "services": Commented({name: _escaped(value) for name, value in definitions.items()}, notes),
             "networks": self._networks(),
         }
@@ -144,8 +145,7 @@ class _Compose:
         uid, gid = self.project.user
         volumes = self._volumes()
         return {
-            "<<": Alias("every"),
-            **self.image_of("freehold"),
+            **self.start_of("freehold"),
             "user": "0:0",
             "cap_add": ["CHOWN"],
             "read_only": True,
@@ -158,14 +158,17 @@ class _Compose:
             "pids_limit": 16,
         }
 
-    def image_of(self, program: str) -> dict[str, Value]:
-        if program not in OURS:
-            reference = versions()[program].reference
-            assert reference, f"{program} has no image in versions.toml"
-            return {"image": reference}
-        if not self.project.builds:
-            return {"image": self.project.image}
-        return {"image": self.project.image, "build": {"context": "./agent", "args": ["PIP_INDEX_URL"]}}
+    def _agent(self) -> dict[str, Value]:
+        build: dict[str, Value] = {"build": {"context": "./agent", "args": ["PIP_INDEX_URL"]}} if self.project.builds else {}
+        return {"image": self.project.image, **build}
+
+    def start_of(self, program: str) -> dict[str, Value]:
+        """What all have in common, and the image."""
+        if program in OURS:
+            return {"<<": [Alias("every"), Alias("agent")]}
+        reference = versions()[program].reference
+        assert reference, f"{program} has no image in versions.toml"
+        return {"<<": Alias("every"), "image": reference}
 
     def _volumes(self) -> tuple[str, ...]:
         return tuple(sorted({volume.name for service in self.stack.services for volume in service.volumes}))
@@ -227,9 +230,8 @@ class _Container:
         service, facts = self.service, self.image
         env = self._environment()
         parts: Iterable[Mapping[str, Value]] = (
-            {"<<": Alias("every")},
-            self.compose.image_of(service.program),
-            self._command(env),
+            self.compose.start_of(service.program),
+            self._command(),
             {"environment": env} if env else {},
             self._secrets_and_configs(env),
             self._storage(),
@@ -241,7 +243,7 @@ class _Container:
             self._limits(),
             {"labels": {"freehold.files": digest}} if (digest := self._files_digest()) else {},
         )
-        assert facts.shell or "FREEHOLD_FILL_ENV" not in env, f"{service.program} has no shell to fill secrets with"
+        assert facts.shell or not self._needs_entrypoint(), f"{service.program} has no shell to fill secrets with"
         return {name: value for part in parts for name, value in part.items()}
 
     def _environment(self) -> dict[str, Value]:
@@ -253,7 +255,7 @@ class _Container:
             except Missing:
                 continue
         if self.service.environment == "user":
-            told["FREEHOLD_CACHE"] = CACHE
+            told = dict(sorted({**told, "FREEHOLD_CACHE": CACHE}.items()))
         to_fill = [name for name, text in told.items() if has_secret(str(text))]
         assert all(_VARIABLE.fullmatch(name) for name in to_fill), f"names of variables: {to_fill}"
         if to_fill:
@@ -262,12 +264,15 @@ class _Container:
             told["FREEHOLD_FILL_FILES"] = " ".join(filled)
         return told
 
-    def _command(self, env: Mapping[str, Value]) -> dict[str, Value]:
+    def _command(self) -> dict[str, Value]:
         args = [self.filler.fill(text) for text in self.service.args]
         assert not any(has_secret(text) for text in args), f"{self.service.name}: a secret in its arguments"
-        fills = "FREEHOLD_FILL_ENV" in env or "FREEHOLD_FILL_FILES" in env or AGENT_ENV in self._secret_names()
-        before = ["/bin/sh", f"{ETC}/entrypoint.sh"] if fills else []
+        before = ["/bin/sh", f"{ETC}/entrypoint.sh"] if self._needs_entrypoint() else []
         return {"entrypoint": [*before, *self.image.program], **({"command": args} if args else {})}
+
+    def _needs_entrypoint(self) -> bool:
+        env = self._environment()
+        return "FREEHOLD_FILL_ENV" in env or "FREEHOLD_FILL_FILES" in env or AGENT_ENV in self._secret_names()
 
     def _secret_names(self) -> tuple[str, ...]:
         own = self.compose.project.has_variables and self.service.environment == "user" and self.service.kind == "server"
@@ -276,7 +281,7 @@ class _Container:
     def _secrets_and_configs(self, env: Mapping[str, Value]) -> dict[str, Value]:
         names = self._secret_names()
         configs: list[Value] = []
-        if "FREEHOLD_FILL_ENV" in env or "FREEHOLD_FILL_FILES" in env or AGENT_ENV in names:
+        if self._needs_entrypoint():
             configs.append({"source": "entrypoint", "target": f"{ETC}/entrypoint.sh"})
         if env.get("FREEHOLD_CONFIG") == SETTINGS:
             configs.append({"source": "settings", "target": SETTINGS})
@@ -304,7 +309,7 @@ class _Container:
     def _models(self) -> Iterator[Value]:
         """What reads models waits until they were fetched."""
         if "fetch" in self.service.needs:
-            yield {"type": "volume", "source": "models", "target": CACHE, "read_only": True, "volume": {"nocopy": True}}
+            yield f"models:{CACHE}:ro,nocopy"
         if own := self.compose.project.own_models.get(self.service.name):
             yield {"type": "bind", "source": own, "target": self.compose.project.models[self.service.name], "read_only": True}
 
@@ -380,6 +385,8 @@ class _Container:
         """Compose starts a container anew where its definition changed; of files it only sees the names."""
         own = f"files/{self.service.name}/"
         texts = [text for name, text in sorted(self.compose.texts.items()) if name.startswith(own)]
+        if self._needs_entrypoint():
+            texts.append(self.compose.texts["entrypoint.sh"])
         if self.service.env.get("FREEHOLD_CONFIG"):
             texts.append(self.compose.project.settings)
         return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12] if texts else None
@@ -387,7 +394,7 @@ class _Container:
 
 def _mount(volume: str, target: str) -> Value:
     """Without the copy of what the image has there, and its owner."""
-    return {"type": "volume", "source": volume, "target": target, "volume": {"nocopy": True}}
+    return f"{volume}:{target}:nocopy"
 
 
 def _temporary(path: str, user: tuple[int, int]) -> str:

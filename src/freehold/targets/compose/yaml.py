@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 Value = str | int | float | bool | None | Sequence["Value"] | Mapping[str, "Value"]
 
 #: Texts that are themselves in YAML, whatever reader it has; all others are quoted as JSON does, which is YAML too.
-_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*")
+_PLAIN = re.compile(r"(?:[A-Za-z/]|\./|--?[A-Za-z])[A-Za-z0-9_./=@+-]*(?::[A-Za-z0-9_./=@+-]+)*|\d+[smg]")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 #: Lists of short texts stand on one line up to this width.
@@ -48,7 +48,7 @@ def _mapping(tree: Mapping[str, Value], depth: int) -> Iterator[str]:
     margin = "  " * depth
     notes = tree.notes if isinstance(tree, Commented) else {}
     for number, (key, value) in enumerate(tree.items()):
-        if depth == 0 or (key in notes and number):
+        if depth == 0 or (key in notes and number and isinstance(value, Mapping) and len(value) > 1):
             yield ""
         if key in notes:
             yield f"{margin}# {notes[key]}"
@@ -64,10 +64,27 @@ def _entry(start: str, value: Value, depth: int) -> Iterator[str]:
         yield from _mapping(value, depth + 1)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         yield start
+        if any(isinstance(item, str) and item.startswith("-") for item in value):
+            yield from _options([str(item) for item in value], depth + 1)
+            return
         for item in value:
             yield from _item(item, depth + 1)
     else:
         yield f"{start} {_scalar(value)}"
+
+
+def _options(words: Sequence[str], depth: int) -> Iterator[str]:
+    """A command line: each option on a line with what it is set to."""
+    margin = "  " * depth
+    yield f"{margin}["
+    line: list[str] = []
+    for word in words:
+        if word.startswith("-") and line:
+            yield f"{margin}  {', '.join(line)},"
+            line = []
+        line.append(_scalar(word))
+    yield f"{margin}  {', '.join(line)},"
+    yield f"{margin}]"
 
 
 def _item(value: Value, depth: int) -> Iterator[str]:

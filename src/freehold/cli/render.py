@@ -1,0 +1,59 @@
+"""`freehold render`: a stack as files that other tools run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from freehold.cli import output
+
+if TYPE_CHECKING:
+    from freehold.operate.containers import Written
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.callback()
+def render() -> None:
+    """Write a stack as files that other tools run."""
+
+
+@app.command()
+def compose(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to; its secrets are kept.")],
+    config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml.")] = None,
+    with_: Annotated[str | None, typer.Option("--with", help="Services beside the agents, e.g. gateway,monitoring.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="An image with Freehold and the project in it; then none is built.")] = None,
+    extra_ca: Annotated[
+        Path | None, typer.Option("--extra-ca", help="Certificate of a proxy that re-signs TLS, for the time of the build.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """A folder that `docker compose up` runs: compose.yaml, files, secrets, and the definition of the project's image."""
+    import asyncio
+
+    from freehold.config import load
+    from freehold.operate.containers import write_folder
+    from freehold.targets.native import machine
+
+    loaded = load.load(config, services=[name.strip() for name in (with_ or "").split(",") if name.strip()])
+    written = asyncio.run(
+        write_folder(loaded.settings, machine.detect(), out.absolute(), output.progress(json), image=image, extra_ca=extra_ca)
+    )
+    data = {
+        "folder": str(written.folder),
+        "image": written.image,
+        "services": [service.name for service in written.stack.ordered()],
+        "made_secrets": list(written.made),
+    }
+    output.emit(data, lambda: _human(written), json=json)
+
+
+def _human(written: Written) -> str:
+    names = ", ".join(service.name for service in written.stack.ordered())
+    lines = [f"{written.folder} is ready: {names}"]
+    if written.made:
+        lines.append(f"{len(written.made)} secrets were made; they lie in {written.folder / 'secrets'} and are never replaced")
+    return "\n".join([*lines, "", "Try:", f"  cd {written.folder} && docker compose up --detach --wait"])

@@ -1,0 +1,127 @@
+"""A project as a Compose folder: its image definition, its settings without secrets, and the stack rendered around them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from freehold.config.settings import Settings
+from freehold.config.write import without_secrets
+from freehold.core.errors import ConfigError
+from freehold.core.machine import Machine
+from freehold.core.progress import Progress
+from freehold.graphs.project import Project, project_of, read_project
+from freehold.models import download
+from freehold.operate.build import build_image
+from freehold.stack.deployment import within_containers
+from freehold.stack.plan import Stack, given_secrets, plan
+from freehold.targets.compose import render, write
+from freehold.targets.compose.images import CACHE
+
+#: Keys that mean nothing to the programs inside.
+_OUTSIDE = frozenset({"stack", "machine", "agents.config"})
+
+
+@dataclass(frozen=True)
+class Written:
+    """A Compose folder."""
+
+    folder: Path
+    stack: Stack
+    #: Secrets that were made just now.
+    made: tuple[str, ...]
+    #: Image of our own programs.
+    image: str
+
+
+def for_containers(settings: Settings) -> Settings:
+    """The settings, with Compose as their target whatever they say."""
+    return settings.model_copy(update={"stack": settings.stack.model_copy(update={"target": "compose"})})
+
+
+async def write_folder(
+    settings: Settings, machine: Machine, folder: Path, progress: Progress, *, image: str | None = None, extra_ca: Path | None = None
+) -> Written:
+    """Write a Compose folder, or bring one to what the settings say now; its secrets stay.
+
+    Args:
+        image: one that holds Freehold and the project already; then none is built.
+        extra_ca: certificate of a proxy that re-signs TLS, trusted while the image is built.
+
+    Raises:
+        ConfigError: the folder holds something else, or settings that cannot be.
+        NotConfigured, DownloadError, NotSupported: the image definition cannot be made.
+    """
+    settings = for_containers(settings)
+    stack = plan(settings, machine, version=version("freehold"))
+    file = project_of(settings)
+    project = read_project(file) if file else None
+    write.claim(folder)
+    name = image or await _define_image(project, folder / "agent", stack.name, progress, extra_ca)
+    made = write.write(folder, stack, described(settings, stack, project, image=name, builds=image is None), _given(settings, project))
+    return Written(folder, stack, tuple(made), name)
+
+
+def described(settings: Settings, stack: Stack, project: Project | None, *, image: str, builds: bool) -> render.Project:
+    """What the renderer has to know beside the stack."""
+    own = {name: str(model.path.absolute()) for name, model in stack.models.items() if model.path}
+    return render.Project(
+        image=image,
+        user=write.owner(),
+        builds=builds,
+        settings=without_secrets(within_containers(for_containers(settings)), leave_out=_OUTSIDE),
+        models={
+            name: f"/models/{model.path.name}" if model.path else str(download.location(model, Path(CACHE)))
+            for name, model in stack.models.items()
+        },
+        own_models=own,
+        has_variables=bool(project and project.environment),
+        version=version("freehold"),
+    )
+
+
+async def _define_image(project: Project | None, folder: Path, stack: str, progress: Progress, extra_ca: Path | None) -> str:
+    """Its tag changes with what is in it, so that `docker compose up` builds it anew then, and only then."""
+    certificate = _read(extra_ca) if extra_ca else None
+    await build_image(project, folder, progress)
+    if certificate is not None:
+        _write(folder / "extra-ca.crt", certificate)
+    public = re.sub(r"[^A-Za-z0-9_.-]", "-", version("freehold"))
+    return f"{stack}-agent:{public}-{_digest(folder)}"
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(str(path.relative_to(folder)).encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:12]
+
+
+def _read(certificate: Path) -> bytes:
+    try:
+        return certificate.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{certificate} cannot be read: {error.strerror}", hint="--extra-ca names a file with certificates (PEM)"
+        ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _given(settings: Settings, project: Project | None) -> Mapping[str, SecretStr]:
+    """Secrets that users gave; the variables of their agents as a file that a shell reads."""
+    given = dict(given_secrets(settings))
+    if project and project.environment:
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(project.environment.items())]
+        given[render.AGENT_ENV] = SecretStr("\n".join(lines))
+    return given
