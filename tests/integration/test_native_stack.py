@@ -8,72 +8,22 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
 import psycopg
 import pytest
+from tests.support.stack_folder import Folder, free_port, make_folder
 
 from freehold.config import paths
 from freehold.targets.native.arrange import system_folder
 from freehold.targets.native.connections import connections
-from freehold.targets.native.home import MARKER, Home
+from freehold.targets.native.home import MARKER
 
 SERVICES = {"postgres", "valkey", "migrate", "server", "worker"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A working directory, and the command line in it."""
-
-    path: Path
-    port: int
-
-    @property
-    def home(self) -> Home:
-        return Home(self.path / ".freehold")
-
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "freehold", *arguments]
-
-    def run(self, *arguments: str, code: int | None = 0, **environ: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.path,
-            env={**os.environ, **environ},
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        assert code is None or done.returncode == code, done.stderr
-        return done
-
-    def up(self) -> dict[str, Any]:
-        return dict(json.loads(self.run("up", "--detach", "--json").stdout))
-
-    def pids(self) -> dict[str, int]:
-        services = json.loads(self.run("status", "--json", code=None).stdout)["services"]
-        return {service["name"]: service["pid"] for service in services if service["pid"]}
-
-
-def make_folder(path: Path, more: str = "") -> Folder:
-    port = free_port()
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "freehold.toml").write_text(f'[model]\nengine = "none"\n[server]\nport = {port}\n{more}')
-    return Folder(path, port)
 
 
 @pytest.fixture(scope="module")

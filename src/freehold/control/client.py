@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
-from freehold.control.protocol import MAX_LINE, REPLY, REQUEST, AskRestart, AskStatus, AskStop, Refused, Reply, Request, StackStatus
+from freehold.control.protocol import (
+    MAX_LINE,
+    REPLY,
+    REQUEST,
+    AskRestart,
+    AskRestartTogether,
+    AskStatus,
+    AskStop,
+    Refused,
+    Reply,
+    Request,
+    StackStatus,
+)
 from freehold.core.errors import Conflict, Incompatible, TimedOut, Unhealthy
 
 #: A worker first finishes what it can within the grace time it was set, a database writes everything to disk.
@@ -36,6 +49,18 @@ async def restart(socket: Path, service: str) -> None:
         Conflict: there is no such service, or the stack is stopping.
     """
     await ask(socket, AskRestart(service), timeout_seconds=_RESTART_SECONDS)
+
+
+async def restart_together(socket: Path, processes: Sequence[str]) -> None:
+    """Ask for a restart of several processes as one; returns once all of them have ended. The supervisor sees it through.
+
+    Args:
+        processes: in the order in which they start; each waits for the one before it.
+
+    Raises:
+        Conflict: there is no such process, or the stack is stopping.
+    """
+    await ask(socket, AskRestartTogether(tuple(processes)), timeout_seconds=_RESTART_SECONDS)
 
 
 async def ask(socket: Path, request: Request, *, timeout_seconds: float = 10) -> Reply:

@@ -101,7 +101,15 @@ class AskRestart:
     type: Literal["restart"] = "restart"
 
 
-Request = AskStatus | AskStop | AskRestart
+@dataclass(frozen=True)
+class AskRestartTogether:
+    """End these processes, the last one first, and start them in this order, each once the one before it is well."""
+
+    processes: tuple[str, ...]
+    type: Literal["restart together"] = "restart together"
+
+
+Request = AskStatus | AskStop | AskRestart | AskRestartTogether
 Reply = StackStatus | Accepted | Refused
 
 REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])

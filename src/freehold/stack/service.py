@@ -64,6 +64,8 @@ class Secret:
     #: "generated" at first start, or "given" by the user's settings.
     source: Literal["generated", "given"]
     about: str
+    #: What was stored with it cannot be read with another, so that it is never changed: a key that encrypts, for instance.
+    lasting: bool = False
 
 
 @dataclass(frozen=True)

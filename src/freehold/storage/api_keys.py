@@ -146,6 +146,16 @@ class ApiKeys:
         assert made is not None
         return ApiKey(**made)
 
+    async def retire(self, old: str, new: str, *, grace: timedelta) -> bool:
+        """Let a key work for `grace` at most, because another one is there for the same purpose; whether both were found."""
+        async with connection(self._pool) as conn, conn.transaction():
+            found = [await (await conn.execute(SQL["find"], {"key_hash": _hash(key)})).fetchone() for key in (old, new)]
+            ids = [row["key_id"] for row in found if row]
+            if len(ids) < 2:
+                return False
+            await conn.execute(SQL["retire"], {"key_id": ids[0], "new_id": ids[1], "grace": grace})
+        return True
+
     async def revoke(self, key_id: UUID) -> None:
         """End a key at once. Raises NotFound."""
         async with connection(self._pool) as conn:

@@ -67,6 +67,19 @@ async def provision_for_service(superuser_url: str, url: str) -> None:
         await conn.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
 
 
+async def set_passwords(superuser_url: str, passwords: Mapping[str, str]) -> None:
+    """Give roles that exist other passwords, all or none; sessions that are open stay.
+
+    Args:
+        passwords: by role.
+    """
+    async with _open(superuser_url, {}) as conn, conn.transaction():
+        for name, password in passwords.items():
+            await conn.execute(
+                sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(name), sql.Literal(_verifier(conn, name, password)))
+            )
+
+
 async def migrate(owner_url: str, *, app_role: str | None = None) -> list[str]:
     """Apply what is missing and return the names of the migrations applied.
 
@@ -99,12 +112,12 @@ class _NoSession(Incompatible):
 
 async def _expect_no_work(url: str, reason: _NoSession) -> None:
     """Through a pooler: raises Incompatible where anything is left to migrate."""
-    missing = sorted(_migrations())
+    missing = sorted(known())
     async with _open(url, {}) as conn:
         row = await (await conn.execute("SELECT to_regclass('freehold.migrations') IS NOT NULL AS found")).fetchone()
         if row and row["found"]:
             rows = await (await conn.execute("SELECT name FROM freehold.migrations")).fetchall()
-            missing = sorted(_migrations().keys() - {row["name"] for row in rows})
+            missing = sorted(known().keys() - {row["name"] for row in rows})
     if missing:
         raise Incompatible(
             f"this database is not up to date ({', '.join(missing)}), and migrations cannot go through a connection pooler",
@@ -118,7 +131,7 @@ async def _apply_files(conn: Connection) -> list[str]:
     )
     done = {row["name"]: row["hash"] for row in await (await conn.execute("SELECT name, hash FROM migrations")).fetchall()}
     applied = []
-    for name, text in sorted(_migrations().items()):
+    for name, text in sorted(known().items()):
         digest = hashlib.sha256(text.encode()).hexdigest()
         if name in done:
             if done[name] != digest:
@@ -134,7 +147,8 @@ async def _apply_files(conn: Connection) -> list[str]:
     return applied
 
 
-def _migrations() -> dict[str, str]:
+def known() -> Mapping[str, str]:
+    """Text of every migration of this version, by its name, e.g. `0001_initial.sql`."""
     folder = files("freehold.storage") / "migrations"
     return {item.name: item.read_text(encoding="utf-8") for item in folder.iterdir() if item.name.endswith(".sql")}
 
@@ -201,11 +215,16 @@ async def _ensure_role(conn: Connection, name: str, password: str) -> None:
     role = sql.Identifier(name)
     with suppress(psycopg.errors.DuplicateObject):
         await conn.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
-    # The verifier is computed here, so the password never appears in a statement the server might log.
-    verifier = conn.pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
     await conn.execute(
-        sql.SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {}").format(role, sql.Literal(verifier))
+        sql.SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS PASSWORD {}").format(
+            role, sql.Literal(_verifier(conn, name, password))
+        )
     )
+
+
+def _verifier(conn: Connection, role: str, password: str) -> str:
+    """Computed here, so the password never appears in a statement the server might log."""
+    return conn.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
 
 
 async def _ensure_database(conn: Connection, name: str, owner: str) -> None:

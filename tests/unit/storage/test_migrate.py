@@ -10,7 +10,7 @@ from tests.conftest import Database, make_database
 from tests.support.servers import PostgresServer
 
 from freehold.core.errors import Incompatible, StorageUnavailable
-from freehold.storage.migrate import _migrations, migrate, provision
+from freehold.storage.migrate import known, migrate, provision
 
 
 async def one(url: str, query: str) -> tuple[object, ...] | None:
@@ -31,7 +31,7 @@ async def test_ten_servers_that_start_at_once_do_not_disturb_each_other(postgres
 
     try:
         applied = [names for names in await asyncio.gather(*(start() for _ in range(10))) if names]
-        assert applied == [sorted(_migrations())]
+        assert applied == [sorted(known())]
         assert await one(fresh.app_url, "SELECT count(*) FROM freehold.runs") == (0,)
     finally:
         async with await psycopg.AsyncConnection.connect(postgres.url("postgres"), autocommit=True) as admin:

@@ -92,6 +92,7 @@ class Keeper:
     async def stop(self) -> None:
         """End the process in an orderly way, by force after its grace time; returns when it is gone."""
         self._stopping = True
+        self.ready.clear()
         if self._running:
             self._become("stopping")
             await self._end(self._running)

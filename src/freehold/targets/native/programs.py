@@ -24,7 +24,7 @@ from freehold.targets.native.process import User
 SYSTEM_FOLDER = Path("/var/lib/freehold")
 SERVICE_USER = "freehold"
 
-_POSTGRES_PROGRAMS = ("postgres", "initdb")
+_POSTGRES_PROGRAMS = ("postgres", "initdb", "pg_dump", "pg_restore", "psql")
 
 
 def ours() -> Mapping[str, tuple[str, ...]]:

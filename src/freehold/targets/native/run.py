@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -48,9 +48,18 @@ def start(rendered: Rendered, home: Home, *, attached: bool) -> subprocess.Popen
     """
     _empty_metrics(home.metrics)
     files.write_private(home.stack_file, rendered.to_json())
+    return supervise(home, attached=attached)
+
+
+def supervise(home: Home, *, attached: bool, only: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """Start the supervisor of the stack that was written down.
+
+    Args:
+        only: the processes to run, where not all; their needs among them.
+    """
     logs.rotate_if_large(home.log("supervisor"))
     handle = logs.open_for_append(home.log("supervisor"))
-    command = [sys.executable, "-P", "-m", "freehold.targets.native.supervisor", str(home.path)]
+    command = [sys.executable, "-P", "-m", "freehold.targets.native.supervisor", str(home.path), *only]
     if attached:
         command = [sys.executable, "-I", "-S", child.__file__, str(os.getpid()), "15", "-", os.getcwd(), "--", *command]  # noqa: PTH109
     try:

@@ -12,8 +12,10 @@ from pydantic import SecretStr
 from freehold.core.errors import NotConfigured
 from freehold.stack.service import Secret
 from freehold.targets.native.files import write_private
+from freehold.targets.native.process import Rendered
 
 _REFERENCE = re.compile(r"\$\{secret:([a-z_]+)\}")
+_ROLE = re.compile(r"postgresql://(?P<role>[a-z_]+):\$\{secret:(?P<secret>[a-z_]+)\}@")
 
 
 def ensure(folder: Path, wanted: Iterable[Secret], given: Mapping[str, SecretStr]) -> list[str]:
@@ -47,3 +49,37 @@ def read(folder: Path, name: str) -> str:
 def resolve(folder: Path, env: Mapping[str, str]) -> dict[str, str]:
     """`{"A": "x${secret:key}"}` with the secrets filled in."""
     return {name: _REFERENCE.sub(lambda match: read(folder, match[1]), text) for name, text in env.items()}
+
+
+def changed(folder: Path, name: str) -> float | None:
+    """Unix time of the last change of a secret; None where it has no value yet."""
+    try:
+        return (folder / name).stat().st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def users(rendered: Rendered, folder: Path) -> Mapping[str, tuple[str, ...]]:
+    """Processes that know each secret, in an order in which they can be started; not tasks, which are over.
+
+    A process knows one by a reference in its environment, or by the path of its file.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for process in rendered.processes:
+        if process.kind == "task":
+            continue
+        texts = (*process.env.values(), *process.argv, *(file.text for file in process.files))
+        named = {match[1] for text in texts for match in _REFERENCE.finditer(text)}
+        named |= {match[1] for text in texts for match in re.finditer(rf"{re.escape(str(folder))}/([a-z_]+)", text)}
+        for name in named:
+            found[name] = (*found.get(name, ()), process.name)
+    return found
+
+
+def roles(rendered: Rendered) -> Mapping[str, str]:
+    """Roles of the stack's own Postgres, by the secret that is their password: what the migration gives them at each start."""
+    migration = rendered.process("migrate")
+    if migration is None or "FREEHOLD_PROVISION_DATABASE_URL" not in migration.env:
+        return {}
+    urls = [url for name, text in migration.env.items() if name.endswith(("DATABASE_URL", "DATABASE_URLS")) for url in text.split()]
+    return {match["secret"]: match["role"] for url in urls if (match := _ROLE.match(url))}

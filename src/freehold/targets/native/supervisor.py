@@ -12,11 +12,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from freehold.config import paths
 from freehold.control import server as control
-from freehold.control.protocol import Accepted, AskRestart, AskStop, Refused, Reply, Request, StackStatus, socket_path
+from freehold.control.protocol import Accepted, AskRestart, AskRestartTogether, AskStop, Refused, Reply, Request, StackStatus, socket_path
 from freehold.core.errors import Conflict, FreeholdError
 from freehold.targets.native import leftovers
 from freehold.targets.native.home import Home
@@ -38,9 +40,11 @@ class Supervisor:
         self.since = time.time()
         self.keepers: dict[str, Keeper] = {}
         for process in rendered.processes:  # each comes after those it needs
-            needs = [self.keepers[need] for need in process.needs]
+            needs = [self.keepers[need] for need in process.needs if need in self.keepers]
             self.keepers[process.name] = Keeper(process, home, needs, self._write_down)
         self._stop = asyncio.Event()
+        #: Restarts of several processes that are under way.
+        self._starting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Until somebody asks for the end: a signal, or `freehold down`."""
@@ -53,6 +57,8 @@ class Supervisor:
                 keeper.start()
             await self._stop.wait()
             log.info("stopping")
+            for starting in self._starting:
+                starting.cancel()
             await self._stop_all()
         self.home.processes_file.unlink(missing_ok=True)  # writing an empty list would fail on a full disk
         log.info("all services have ended")
@@ -75,6 +81,8 @@ class Supervisor:
             return Accepted()
         if isinstance(request, AskRestart):
             return await self._restart(request.service)
+        if isinstance(request, AskRestartTogether):
+            return await self._restart_together(request.processes)
         return self.status()
 
     async def _restart(self, service: str) -> Reply:
@@ -84,6 +92,21 @@ class Supervisor:
         if self._stop.is_set():
             return Refused("the stack is stopping")
         await asyncio.gather(*(keeper.restart() for keeper in chosen))
+        return Accepted()
+
+    async def _restart_together(self, names: Sequence[str]) -> Reply:
+        if missing := [name for name in names if name not in self.keepers]:
+            return Refused(f'no process "{missing[0]}"; there are {", ".join(self.keepers)}')
+        if self._stop.is_set():
+            return Refused("the stack is stopping")
+        for starting in self._starting:  # an earlier one is overtaken
+            starting.cancel()
+        chosen = [self.keepers[name] for name in names]
+        for keeper in reversed(chosen):
+            await keeper.stop()
+        task = asyncio.create_task(_start_in_order(chosen), name="restart together")
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
         return Accepted()
 
     def status(self) -> StackStatus:
@@ -103,6 +126,12 @@ class Supervisor:
             leftovers.write(self.home.processes_file, [keeper.child for keeper in self.keepers.values() if keeper.child])
         except OSError as error:  # a full disk must not end what runs
             log.error("the list of processes could not be written: %s", error)
+
+
+async def _start_in_order(keepers: Sequence[Keeper]) -> None:
+    for keeper in keepers:
+        keeper.start()
+        await keeper.ready.wait()
 
 
 def lock(home: Home) -> int:
@@ -125,8 +154,12 @@ def lock(home: Home) -> int:
     raise Conflict(f"another supervisor runs the stack in {home.path}", hint="`freehold status` shows it")
 
 
-def main(path: str) -> int:
-    """Exit code: 0 after an orderly end, 1 where the stack could not be taken over."""
+def main(path: str, *only: str) -> int:
+    """Exit code: 0 after an orderly end, 1 where the stack could not be taken over.
+
+    Args:
+        only: names of the processes to run, where not all of the stack; e.g. the database alone, for a backup.
+    """
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     home = Home(Path(path))
     try:
@@ -134,7 +167,10 @@ def main(path: str) -> int:
         ended = leftovers.end(leftovers.read(home.processes_file))
         if ended:
             log.warning("ended what an earlier supervisor left behind: %s", ", ".join(ended))
-        asyncio.run(Supervisor(home, home.rendered()).run())
+        rendered = home.rendered()
+        if only:
+            rendered = replace(rendered, processes=tuple(process for process in rendered.processes if process.name in only))
+        asyncio.run(Supervisor(home, rendered).run())
     except (FreeholdError, OSError) as error:
         log.error("%s", error)
         return 1
@@ -143,4 +179,4 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

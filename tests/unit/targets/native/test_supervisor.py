@@ -294,3 +294,31 @@ async def test_memory_counts_the_children_too(home: Home) -> None:
     started(home, code("parent", source))
     now = await until(home, lambda services: (services["parent"].memory_bytes or 0) > 80_000_000)
     assert now.services[0].memory_bytes is not None
+
+
+async def test_processes_that_restart_together_end_in_reverse_and_start_one_after_another(home: Home) -> None:
+    folder = home.path
+    started(home, server("a", folder), server("b", folder), server("c", folder))
+    await run.until_healthy(home, None, Silent())
+    before = len(journal(folder))
+    await client.restart_together(socket_path(paths.runtime(home.path)), ("a", "c"))
+    await run.until_healthy(home, None, Silent())
+    assert journal(folder)[before:] == ["stop c", "stop a", "start a", "start c"]
+
+
+async def test_together_with_something_unknown_nothing_restarts(home: Home) -> None:
+    started(home, server("a", home.path))
+    await run.until_healthy(home, None, Silent())
+    with pytest.raises(Conflict, match='no process "z"; there are a'):
+        await client.restart_together(socket_path(paths.runtime(home.path)), ("a", "z"))
+    assert journal(home.path) == ["start a"]
+
+
+async def test_a_part_of_a_stack_runs_without_what_it_does_not_name(home: Home) -> None:
+    folder = home.path
+    started(home, server("a", folder), server("b", folder, needs=("a",)))
+    await run.until_healthy(home, None, Silent())
+    await run.stop(home, Silent())
+    _supervisors.append(run.supervise(home, attached=False, only=("b",)))
+    now = await run.until_healthy(home, None, Silent())
+    assert [service.name for service in now.services] == ["b"]
