@@ -1,4 +1,4 @@
-"""`freehold check`: load the configuration and every graph of a project, and say what is wrong before it runs."""
+"""`freehold check`: load the configuration and every graph of a project, look at the machine, and say what is wrong before it runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from freehold.cli import output
 from freehold.config import env
 from freehold.config.load import load
 from freehold.config.settings import Settings
-from freehold.core.errors import ConfigError, GraphError
+from freehold.core.errors import ConfigError, GraphError, Incompatible
 
 if TYPE_CHECKING:
     from freehold.graphs.registry import GraphRegistry
+    from freehold.operate.doctor import Finding
 
 
 def check(
@@ -26,21 +27,38 @@ def check(
     config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check an agent project and the configuration."""
+    """Check an agent project, the configuration, and whether the stack would start here."""
     env.set_process_defaults()
     loaded = load(config)
     chosen = project or loaded.settings.agents.config or (Path("langgraph.json") if Path("langgraph.json").is_file() else None)
     registry = asyncio.run(_load(chosen, loaded.settings))
+    start = asyncio.run(_start(loaded.settings))
     report: dict[str, object] = {
         "configuration": str(loaded.file) if loaded.file else None,
         "project": str(chosen) if chosen else None,
         "graphs": sorted(registry.graphs),
         "failures": {graph_id: {"message": error.message, "hint": error.hint} for graph_id, error in registry.failures.items()},
         "findings": list(registry.findings),
+        "start": [output.plain(finding) for finding in start],
     }
-    output.emit(report, lambda: _human(report, registry), json=json)
+    output.emit(report, lambda: _human(report, registry, start), json=json)
     if registry.failures:
         raise GraphError(f"{', '.join(registry.failures)} cannot be loaded")
+    if bad := [finding.check for finding in start if finding.level == "fail"]:
+        raise Incompatible(f"the stack would not start: {', '.join(dict.fromkeys(bad))}")
+
+
+async def _start(settings: Settings) -> list[Finding]:
+    """What a start would meet; nothing while a stack of this folder runs natively, which holds its own ports."""
+    from freehold.cli.containers import folder
+    from freehold.config import paths
+    from freehold.operate.checks import examine_start
+    from freehold.targets.native import machine
+    from freehold.targets.native.home import Home
+
+    if settings.stack.target == "native" and Home(paths.home()).is_running():
+        return []
+    return await examine_start(settings, await asyncio.to_thread(machine.detect), folder())
 
 
 async def _load(project: Path | None, settings: Settings) -> GraphRegistry:
@@ -65,7 +83,7 @@ async def _load(project: Path | None, settings: Settings) -> GraphRegistry:
     return replace(registry, failures=failures)
 
 
-def _human(report: dict[str, object], registry: GraphRegistry) -> str:
+def _human(report: dict[str, object], registry: GraphRegistry, start: list[Finding]) -> str:
     lines = [
         f"configuration  {report['configuration'] or 'defaults'}: good",
         f"project        {report['project'] or 'none: the shipped agent is served'}",
@@ -74,4 +92,7 @@ def _human(report: dict[str, object], registry: GraphRegistry) -> str:
     for graph_id, error in registry.failures.items():
         lines += [f"  fail  {graph_id}: {error.message}"] + ([f"        hint: {error.hint}"] if error.hint else [])
     lines += [f"  note  {finding}" for finding in registry.findings]
+    lines += ["start"] if start else []
+    for found in start:
+        lines += [f"  {found.level:<4}  {found.check}: {found.message}"] + ([f"        hint: {found.todo}"] if found.todo else [])
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli import output
+from freehold.cli import containers, output
 
 
 async def down(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
@@ -15,6 +15,8 @@ async def down(json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     from freehold.targets.native import run
     from freehold.targets.native.home import Home
 
+    if containers.chosen():
+        return await containers.down(json=json)
     home = Home(paths.home())
     stopped = await run.stop(home, output.progress(json)) if home.path.exists() else []
     text = f"stopped: {', '.join(stopped)}; the data in {home.path} is kept" if stopped else "nothing was running"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from freehold.cli import output
+from freehold.cli import containers, output
 
 if TYPE_CHECKING:
     from freehold.targets.native.home import Home
@@ -27,6 +27,8 @@ async def logs(
     from freehold.targets.native.home import Home
     from freehold.targets.native.logs import tail
 
+    if containers.chosen():
+        return await containers.logs(service, follow=follow, lines=lines)
     chosen = _files(Home(paths.home()), service)
     named = len(chosen) > 1
     positions = {path: path.stat().st_size for path in chosen}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from freehold.cli import output
+from freehold.cli import containers, output
 
 
 async def reset(
@@ -27,6 +27,8 @@ async def reset(
         if not output.can_ask():
             raise InvalidRequest("reset deletes all data of this stack and nobody can be asked", hint="add --yes if that is meant")
         typer.confirm(f"Delete all threads, runs, documents and secrets in {home.path}?", abort=True, err=True)
+    if containers.chosen():
+        await containers.reset(json=json)
     await run.stop(home, output.progress(json))
     run.delete(home)
     output.emit({"deleted": True, "home": str(home.path)}, f"deleted the data of the stack in {home.path}", json=json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from freehold.cli import output
+from freehold.cli import containers, output
 
 if TYPE_CHECKING:
     from freehold.control.protocol import ServiceStatus, StackStatus
@@ -18,6 +18,8 @@ _NOT_WELL = 5
 
 async def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Each service: its state and why, pid, port, since when, memory."""
+    if containers.chosen():
+        return await containers.status(json=json)
     now = await _ask()
     if now is None:
         output.emit({"running": False, "services": []}, "not running; start it with `freehold up`", json=json)

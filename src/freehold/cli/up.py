@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from freehold.cli import output
+from freehold.cli import containers, output
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,6 +27,7 @@ async def up(
     port: Annotated[int | None, typer.Option("--port", help="Port of the agent server.")] = None,
     host: Annotated[str | None, typer.Option("--host", help="Address it listens on; other than loopback, API keys are needed.")] = None,
     model_port: Annotated[int | None, typer.Option("--model-port", help="Port of the model server.")] = None,
+    target: Annotated[str | None, typer.Option("--target", help='Where it runs: "native" or "compose" (containers).')] = None,
     with_: Annotated[str | None, typer.Option("--with", help="Services beside the agents, e.g. edge,monitoring.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build without asking.")] = False,
@@ -42,8 +43,10 @@ async def up(
         await _announce(await model.needs(stack, machine.detect(), paths.cache()), ask=not yes and not json)
         return await model.prepare(stack, paths.cache(), progress)
 
-    overrides = {"server.port": port, "server.host": host, "model.port": model_port}
+    overrides = {"server.port": port, "server.host": host, "model.port": model_port, "stack.target": target}
     loaded = load.load(config, overrides=overrides, services=[name.strip() for name in (with_ or "").split(",") if name.strip()])
+    if loaded.settings.stack.target == "compose":
+        return await containers.up(loaded, json=json)
     home, progress = Home(paths.home()), output.progress(json)
     try:
         outcome = await native.up(loaded, home, progress, prepare=prepare, attached=not detach)

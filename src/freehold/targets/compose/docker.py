@@ -73,6 +73,25 @@ async def answers() -> str | None:
         return None
 
 
+async def data_folder() -> str | None:
+    """Where the daemon keeps images and volumes; None where none answers."""
+    return await _info("{{.DockerRootDir}}")
+
+
+async def runtimes() -> tuple[str, ...]:
+    """Names of what containers can be run with, e.g. `("nvidia", "runc")`; devices of vendors (CDI) count by their vendor."""
+    told = await _info("{{range $name, $_ := .Runtimes}}{{$name}} {{end}}") or ""
+    devices = await _info("{{json .}}") or ""
+    return (*told.split(), *(["nvidia"] if "nvidia.com/gpu" in devices else []))
+
+
+async def _info(form: str) -> str | None:
+    try:
+        return (await _run(["docker", "info", "--format", form])).strip() or None
+    except (Unhealthy, OSError):
+        return None
+
+
 async def containers(folder: Path) -> list[Container]:
     """All containers of the stack in a folder, those that ended too."""
     text = await compose(folder, "ps", "--all", "--format", "json")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from freehold.stack.plan import Stack
 from freehold.stack.service import Service
-from freehold.targets.compose.images import CACHE, ETC, RUN, Image, image
+from freehold.targets.compose.images import CACHE, DATA, ETC, RUN, Image, image
 
 _PLACEHOLDER = re.compile(r"\$\{([a-z_]+)(?::([a-z0-9_-]+)(?:\.([a-z_-]+))?)?\}")
 #: As the entrypoint reads it.
 _TO_FILL = re.compile(r"\{\{secret:([a-z0-9_]+)\}\}")
+#: A database behind a socket, as URLs name one; here services have addresses, and not every driver knows that form.
+_BY_SOCKET = re.compile(r"@/([A-Za-z0-9_]+)\?host=\$\{host:([a-z0-9-]+)\}")
 _SECRET = re.compile(r"\$\{secret(?:_file)?:([a-z0-9_]+)\}")
 
 SETTINGS = f"{ETC}/freehold.toml"
@@ -36,6 +38,7 @@ class Filler:
         """Raises:
         Missing: nothing fills one of its placeholders.
         """
+        text = _BY_SOCKET.sub(r"@${address:\2}/\1", text)
         filled = _PLACEHOLDER.sub(lambda match: self._value(match[1], match[2], match[3]), text)
         for file in self.service.files:
             if has_secret(file.text):
@@ -74,7 +77,7 @@ class Filler:
         if kind == "secret_file":
             return f"/run/secrets/{name}"
         if kind == "data":
-            return CACHE if name == "models" else self._image_of_volume(name).data
+            return folder(self.stack, name)
         service = self.stack.service(name)
         if service is None:
             raise Missing(name)
@@ -85,9 +88,20 @@ class Filler:
         number = service.port(port).number
         return str(number) if kind == "port" else f"{name}:{number}"
 
-    def _image_of_volume(self, volume: str) -> Image:
-        owner = next(one for one in self.stack.services if any(volume == has.name for has in one.volumes))
-        return image(owner.program)
+
+def mount(stack: Stack, volume: str) -> str:
+    """Where a volume lies, in every container that has it."""
+    return CACHE if volume == "models" else next((place.mount for place in _images(stack, volume) if place.mount), f"{DATA}/{volume}")
+
+
+def folder(stack: Stack, volume: str) -> str:
+    """What the programs are told: the same, or a folder below it."""
+    below = next((place.below for place in _images(stack, volume)), "")
+    return f"{mount(stack, volume)}/{below}".rstrip("/")
+
+
+def _images(stack: Stack, volume: str) -> list[Image]:
+    return [image(service.program) for service in stack.services if any(volume == has.name for has in service.volumes)]
 
 
 def has_secret(text: str) -> bool:

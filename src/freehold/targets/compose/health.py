@@ -37,7 +37,8 @@ def _test(service: Service, image: Image, target: str) -> list[Value] | None:
         return _http(image, target)
     if probe == "postgres":
         # By TCP: while the image makes the database, a server listens on the socket alone.
-        return ["CMD", "pg_isready", "--quiet", "--host=127.0.0.1", "--username=postgres"]
+        port = target.rpartition(":")[2] if ":" in target else "5432"
+        return ["CMD", "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={port}", "--username=postgres"]
     if probe == "valkey":
         password = f"REDISCLI_AUTH=$(cat /run/secrets/{service.name})"
         return ["CMD-SHELL", f"{password} valkey-cli --no-auth-warning ping | grep -q PONG"]

@@ -20,6 +20,11 @@ ETC = "/etc/freehold"
 RUN = "/run/freehold"
 #: Models and what else can be had again.
 CACHE = "/var/cache/freehold"
+#: Volumes of images that name no place for them.
+DATA = "/data"
+
+_HOME = {"HOME": "/tmp"}  # noqa: S108 - in the memory of a container of its own
+_TMP = ("/tmp",)  # noqa: S108
 
 
 @dataclass(frozen=True)
@@ -28,57 +33,88 @@ class Image:
 
     #: Start of the command line, the image's own entrypoint included.
     program: tuple[str, ...]
-    #: Where its volume lies, and below it the folder that the program is told.
+    #: Options that every container of it needs, before those of the service.
+    options: tuple[str, ...] = ()
+    #: Where the image wants its volume, and below it the folder that the program is told; None: anywhere.
     mount: str | None = None
     below: str = ""
     #: Where its sockets lie.
     sockets: str = RUN
     asks: Asks | None = None
-    #: Whether it has /bin/sh, which our entrypoint takes.
-    shell: bool = True
+    #: What runs our entrypoint there; None: nothing can, so no secret may be in its environment.
+    interpreter: Literal["sh", "python"] | None = "sh"
     #: Whether its root file system can be read-only; folders it writes to are held in memory then.
     read_only: bool = True
-    tmpfs: tuple[str, ...] = ("/tmp",)  # noqa: S108 - in a container of its own
+    tmpfs: tuple[str, ...] = _TMP
     #: Variables it needs in a container, with placeholders.
     env: Mapping[str, str] = field(default_factory=dict)
     #: Where the service itself names no limit.
     memory_mib: int = 512
     processes: int = 256
-    #: Folders of the host that it reads, e.g. to measure the machine.
+    #: Folders of the host that it reads, e.g. to measure the machine, and where it sees them.
     host_folders: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def data(self) -> str:
-        return f"{self.mount}/{self.below}".rstrip("/")
+    #: About what it takes on the disk, unpacked, in GB.
+    disk_gb: float = 0.3
 
 
 #: By `Service.program`.
 IMAGES: Mapping[str, Image] = {
-    "freehold": Image(("freehold",), mount=CACHE, asks="python3", memory_mib=2048, processes=512, env={"HOME": "/tmp"}),  # noqa: S108
-    "python": Image(("python", "-P"), asks="python3", memory_mib=1024, env={"HOME": "/tmp"}),  # noqa: S108
+    "freehold": Image(("freehold",), asks="python3", memory_mib=2048, processes=512, env=_HOME, disk_gb=1),
+    "python": Image(("python", "-P"), asks="python3", memory_mib=1024, env=_HOME, disk_gb=0),  # the same image
     "postgres": Image(
         ("docker-entrypoint.sh", "postgres"),
         # The image wants the parent mounted since version 18, so that `pg_upgrade --link` stays within one volume.
         mount="/var/lib/postgresql",
         below="18/docker",
         sockets="/var/run/postgresql",
-        tmpfs=("/tmp", "/var/run/postgresql"),  # noqa: S108
+        tmpfs=(*_TMP, "/var/run/postgresql"),
         env={
             "POSTGRES_PASSWORD_FILE": "${secret_file:postgres_superuser}",
             "POSTGRES_INITDB_ARGS": "--auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8",
         },
         memory_mib=1024,
         processes=1024,
+        disk_gb=0.5,
     ),
     "valkey": Image(("valkey-server",), mount="/data"),
-    "llama-server": Image(("/app/llama-server",), asks="curl", env={"HOME": "/tmp"}),  # noqa: S108
+    "llama-server": Image(("/app/llama-server",), asks="curl", env=_HOME, disk_gb=1),
     "vllm": Image(
         ("vllm",),
         asks="python3",
         # What it compiles at its start is loaded from there. A user without a name needs to be told one.
         tmpfs=("/tmp:exec",),  # noqa: S108
-        env={"HOME": "/tmp", "USER": "freehold"},  # noqa: S108
+        env={**_HOME, "USER": "freehold"},
         processes=4096,
+        disk_gb=25,
+    ),
+    "nginx": Image(("nginx",), asks="curl"),
+    "pgbouncer": Image(("pgbouncer",)),
+    # It brings its own database engine, which it unpacks beside itself.
+    "litellm": Image(("litellm",), asks="python3", read_only=False, env=_HOME, disk_gb=2),
+    "open-webui": Image(("/bin/bash", "start.sh"), asks="curl", read_only=False, env=_HOME, disk_gb=5),
+    "prometheus": Image(("/bin/prometheus",), mount="/prometheus", asks="wget"),
+    "alertmanager": Image(("/bin/alertmanager",), mount="/alertmanager", asks="wget"),
+    "node-exporter": Image(
+        ("/bin/node_exporter",), options=("--path.rootfs=/host",), asks="wget", host_folders={"/": "/host"}, interpreter=None
+    ),
+    "postgres-exporter": Image(("/bin/postgres_exporter",), asks="wget"),
+    "valkey-exporter": Image(("/redis_exporter",), asks="wget"),
+    "nginx-exporter": Image(("/usr/bin/nginx-prometheus-exporter",), interpreter=None),
+    # It asks the driver through a part of its own that keeps files beside itself.
+    "dcgm-exporter": Image(("/usr/bin/dcgm-exporter",), interpreter=None, read_only=False, disk_gb=1),
+    "grafana": Image(("/run.sh",), mount="/var/lib/grafana", asks="wget", tmpfs=(*_TMP, "/var/log/grafana"), disk_gb=0.8),
+    "phoenix": Image(("/usr/bin/python3",), asks="python3", interpreter="python", env=_HOME, disk_gb=1.5),
+    "mlflow": Image(("mlflow",), asks="python3", env=_HOME, disk_gb=1.5),
+    "weed": Image(("weed",), mount="/data", asks="wget"),
+    "searxng": Image(("granian",), asks="wget"),
+    "ollama": Image(("/bin/ollama",), disk_gb=5, processes=1024),
+    "sglang": Image(
+        ("python3", "-m", "sglang.launch_server"),
+        asks="python3",
+        tmpfs=("/tmp:exec",),  # noqa: S108
+        env={**_HOME, "USER": "freehold"},
+        processes=4096,
+        disk_gb=25,
     ),
 }
 

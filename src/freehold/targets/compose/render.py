@@ -1,7 +1,7 @@
 """From a stack to the files of a folder that `docker compose` runs. Pure, so golden files can hold it to what it was.
 
     compose.yaml        services, networks, volumes; no secret in it
-    entrypoint.sh       fills secrets at the start of a container
+    entrypoint.sh, .py  fill secrets at the start of a container
     freehold.toml       settings of our own programs, without secrets
     files/<service>/    what a service reads
 
@@ -19,7 +19,7 @@ from importlib.resources import files
 from freehold.core.machine import GIB
 from freehold.stack.plan import Stack
 from freehold.stack.service import Port, Service
-from freehold.targets.compose.fill import HOME, SETTINGS, Filler, Missing, has_secret, secrets_of
+from freehold.targets.compose.fill import HOME, SETTINGS, Filler, Missing, has_secret, mount, secrets_of
 from freehold.targets.compose.health import healthcheck
 from freehold.targets.compose.images import CACHE, ETC, RUN, Image, image
 from freehold.targets.compose.yaml import Alias, Anchored, Commented, Value, document
@@ -35,6 +35,8 @@ AGENT_ENV = "agent_env"
 #: What services that people reach from outside are attached to: ports can be published there, and nothing is reached from there.
 _FRONT = "front"
 _METRICS = "metrics"
+#: Within the network of a container, where nobody has rights, every port is for everybody.
+_LOWEST_PORT = "net.ipv4.ip_unprivileged_port_start"
 _OWNERS = "owners"
 
 
@@ -65,14 +67,27 @@ def render(stack: Stack, project: Project) -> dict[str, str]:
     Raises:
         NotSupported: a program has no image.
     """
-    texts = {
-        "entrypoint.sh": (files("freehold.targets.compose") / "entrypoint.sh").read_text(encoding="utf-8"),
-        "freehold.toml": project.settings,
-    }
+    texts = {"freehold.toml": project.settings}
+    for interpreter in sorted(_interpreters(stack, project)):
+        texts[ENTRYPOINTS[interpreter]] = _own_text(interpreter)
     for service in stack.services:
         for file in service.files:
             texts[f"files/{service.name}/{file.name}"] = _filler(stack, project, service).fill(file.text)
     return {"compose.yaml": _Compose(stack, project, texts).text(), **texts}
+
+
+#: The entrypoint for each interpreter, as it is called in the folder.
+ENTRYPOINTS = {"sh": "entrypoint.sh", "python": "entrypoint.py"}
+
+
+def _interpreters(stack: Stack, project: Project) -> set[str]:
+    containers = [_Container(_Compose(stack, project, {}), service) for service in stack.services]
+    return {container.image.interpreter or "" for container in containers if container.needs_entrypoint()}
+
+
+def _own_text(interpreter: str) -> str:
+    name = {"sh": "entrypoint.sh", "python": "entrypoint.py.txt"}[interpreter]
+    return (files("freehold.targets.compose") / name).read_text(encoding="utf-8")
 
 
 def secrets(stack: Stack, project: Project) -> tuple[str, ...]:
@@ -110,7 +125,8 @@ class _Compose:
         }
         if volumes := self._all_volumes():
             tree["volumes"] = volumes
-        tree["configs"] = {"entrypoint": {"file": "./entrypoint.sh"}, "settings": {"file": "./freehold.toml"}}
+        entrypoints = [name for name in ENTRYPOINTS.values() if name in self.texts]
+        tree["configs"] = {name: {"file": f"./{name}"} for name in (*entrypoints, "freehold.toml")}
         if names := secrets(self.stack, self.project):
             tree["secrets"] = {name: {"file": f"./secrets/{name}"} for name in names}
         return document(tree, self._head())
@@ -227,7 +243,7 @@ class _Container:
         return _filler(self.compose.stack, self.compose.project, self.service)
 
     def definition(self) -> dict[str, Value]:
-        service, facts = self.service, self.image
+        service = self.service
         env = self._environment()
         parts: Iterable[Mapping[str, Value]] = (
             self.compose.start_of(service.program),
@@ -236,6 +252,7 @@ class _Container:
             self._secrets_and_configs(env),
             self._storage(),
             {"ports": ports} if (ports := self._ports()) else {},
+            {"sysctls": {_LOWEST_PORT: 0}} if any(port.number < 1024 for port in service.ports) else {},
             {"networks": list(attached)} if (attached := networks(service)) else {"network_mode": "none"},
             {"depends_on": needs} if (needs := self._needs()) else {},
             {"healthcheck": check} if (check := self._health()) else {},
@@ -243,7 +260,6 @@ class _Container:
             self._limits(),
             {"labels": {"freehold.files": digest}} if (digest := self._files_digest()) else {},
         )
-        assert facts.shell or not self._needs_entrypoint(), f"{service.program} has no shell to fill secrets with"
         return {name: value for part in parts for name, value in part.items()}
 
     def _environment(self) -> dict[str, Value]:
@@ -267,10 +283,16 @@ class _Container:
     def _command(self) -> dict[str, Value]:
         args = [self.filler.fill(text) for text in self.service.args]
         assert not any(has_secret(text) for text in args), f"{self.service.name}: a secret in its arguments"
-        before = ["/bin/sh", f"{ETC}/entrypoint.sh"] if self._needs_entrypoint() else []
+        before = self._entrypoint() if self.needs_entrypoint() else []
+        args = [*self.image.options, *args]
         return {"entrypoint": [*before, *self.image.program], **({"command": args} if args else {})}
 
-    def _needs_entrypoint(self) -> bool:
+    def _entrypoint(self) -> list[Value]:
+        interpreter = self.image.interpreter
+        assert interpreter, f"{self.service.program}: nothing in its image can fill secrets"
+        return ["/bin/sh" if interpreter == "sh" else self.image.program[0], f"{ETC}/{ENTRYPOINTS[interpreter]}"]
+
+    def needs_entrypoint(self) -> bool:
         env = self._environment()
         return "FREEHOLD_FILL_ENV" in env or "FREEHOLD_FILL_FILES" in env or AGENT_ENV in self._secret_names()
 
@@ -281,18 +303,18 @@ class _Container:
     def _secrets_and_configs(self, env: Mapping[str, Value]) -> dict[str, Value]:
         names = self._secret_names()
         configs: list[Value] = []
-        if self._needs_entrypoint():
-            configs.append({"source": "entrypoint", "target": f"{ETC}/entrypoint.sh"})
+        if self.needs_entrypoint():
+            name = ENTRYPOINTS[self.image.interpreter or "sh"]
+            configs.append({"source": name, "target": f"{ETC}/{name}"})
         if env.get("FREEHOLD_CONFIG") == SETTINGS:
-            configs.append({"source": "settings", "target": SETTINGS})
+            configs.append({"source": "freehold.toml", "target": SETTINGS})
         return {**({"secrets": list(names)} if names else {}), **({"configs": configs} if configs else {})}
 
     def _storage(self) -> dict[str, Value]:
         service, facts = self.service, self.image
         mounts: list[Value] = []
         for volume in service.volumes:
-            assert facts.mount, f"{service.program} keeps no data"
-            mounts.append(_mount(volume.name, facts.mount))
+            mounts.append(_mount(volume.name, mount(self.compose.stack, volume.name)))
         if service.files:
             mounts.append(f"./files/{service.name}:{self.filler.files}:ro")
         mounts += [f"{outside}:{inside}:ro,rslave" for outside, inside in facts.host_folders.items()]
@@ -385,8 +407,8 @@ class _Container:
         """Compose starts a container anew where its definition changed; of files it only sees the names."""
         own = f"files/{self.service.name}/"
         texts = [text for name, text in sorted(self.compose.texts.items()) if name.startswith(own)]
-        if self._needs_entrypoint():
-            texts.append(self.compose.texts["entrypoint.sh"])
+        if self.needs_entrypoint():
+            texts.append(self.compose.texts[ENTRYPOINTS[self.image.interpreter or "sh"]])
         if self.service.env.get("FREEHOLD_CONFIG"):
             texts.append(self.compose.project.settings)
         return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12] if texts else None
