@@ -52,7 +52,7 @@ def _mapping(tree: Mapping[str, Value], depth: int) -> Iterator[str]:
             yield ""
         if key in notes:
             yield f"{margin}# {notes[key]}"
-        yield from _entry(f"{margin}{_scalar(key)}:", value, depth)
+        yield from _entry(f"{margin}{key if key == '<<' else _scalar(key)}:", value, depth)
 
 
 def _entry(start: str, value: Value, depth: int) -> Iterator[str]:
@@ -118,4 +118,4 @@ def _scalar(value: Value) -> str:
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    return text if text == "<<" else json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=False)
