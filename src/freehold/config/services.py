@@ -2,11 +2,62 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
 from freehold.config.section import LOOPBACK_HOSTS, Port, PositiveInt, Seconds, Section, http_url
+
+_ALIAS = re.compile(r"([^=\s]+)=([^=\s]+)")
+
+
+class GatewaySection(Section):
+    host: str = "127.0.0.1"
+    """Address that the gateway (LiteLLM) listens on. It asks for a key everywhere."""
+    port: Port = 4000
+    """Port of the gateway."""
+    aliases: tuple[str, ...] = ()
+    """More names of models, e.g. ["gpt-4o=qwen2.5-7b-instruct"]: programs that insist on a name get the model behind it."""
+    fallback: str | None = None
+    """The model that answers where the default one cannot: a name of [models.NAME]."""
+    agents: bool | None = None
+    """Whether agents reach models through the gateway. Default: where there is a fallback, as that is what they gain by it."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+    """Further tries at the same model, before the fallback."""
+    timeout_seconds: Seconds = 600
+    """A model that takes longer for a whole answer is given up."""
+    requests_per_minute: PositiveInt | None = None
+    """Requests that each key may send in a minute; more is answered with 429. Default: as many as it likes."""
+
+    @field_validator("aliases")
+    @classmethod
+    def _are_pairs(cls, aliases: tuple[str, ...]) -> tuple[str, ...]:
+        for alias in aliases:
+            if not _ALIAS.fullmatch(alias):
+                raise ValueError(f'expected "name=model" such as "gpt-4o=qwen2.5-7b-instruct", got "{alias}"')
+        return aliases
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Alias -> name of the model."""
+        return dict(alias.split("=", 1) for alias in self.aliases)
+
+    @property
+    def serves_agents(self) -> bool:
+        """Whether agents use it, where it runs."""
+        return self.fallback is not None if self.agents is None else self.agents
+
+
+class WebuiSection(Section):
+    host: str = "127.0.0.1"
+    """Address that Open WebUI listens on. It asks people to sign in everywhere."""
+    port: Port = 8080
+    """Port of Open WebUI."""
+    admin_email: Annotated[str, Field(pattern=r"^[^@\s]+@[^@\s]+$")] = "admin@localhost"
+    """What the first administrator signs in with; the password is generated, and shown once."""
+    sign_up: bool = False
+    """Whether people may make an account by themselves; an administrator has to let each in."""
 
 
 class LangfuseSection(Section):

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from freehold.config.section import LOOPBACK_HOSTS, Port, PositiveInt, Seconds, Section, http_url
-from freehold.config.services import ExperimentsSection, PoolerSection, SearchSection, TracingSection
+from freehold.config.services import ExperimentsSection, GatewaySection, PoolerSection, SearchSection, TracingSection, WebuiSection
 from freehold.core.age import parse_age
 from freehold.core.permissions import checked
 
@@ -360,6 +360,8 @@ class Settings(Section):
     limits: LimitsSection = LimitsSection()
     webhooks: WebhooksSection = WebhooksSection()
     telemetry: TelemetrySection = TelemetrySection()
+    gateway: GatewaySection = GatewaySection()
+    webui: WebuiSection = WebuiSection()
     tracing: TracingSection = TracingSection()
     experiments: ExperimentsSection = ExperimentsSection()
     search: SearchSection = SearchSection()

@@ -66,7 +66,14 @@ def _redis(settings: Settings) -> Mapping[str, str]:
     return {"REDIS_URL": "redis://:${secret:valkey}@${address:valkey}/0"}
 
 
+def gateway_key(settings: Settings) -> str:
+    """What parts of the stack send to the gateway, as a reference. LiteLLM wants its keys to begin like that."""
+    return f"sk-${{secret:{'gateway_key' if settings.stack.target == 'native' else 'gateway_master_key'}}}"
+
+
 def _model(settings: Settings) -> Mapping[str, str]:
+    if "gateway" in settings.stack.services and settings.gateway.serves_agents:
+        return {"OPENAI_BASE_URL": "http://${address:gateway}/v1", "OPENAI_API_KEY": gateway_key(settings)}
     if settings.model.base_url:
         key = {"OPENAI_API_KEY": "${secret:endpoint_key}"} if settings.model.api_key else {}
         return {"OPENAI_BASE_URL": settings.model.base_url, **key}

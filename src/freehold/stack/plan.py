@@ -15,13 +15,15 @@ from freehold.stack.deployment import Deployment, described, within_containers
 from freehold.stack.engine import Engine, choose_engine
 from freehold.stack.environment import agent_environment
 from freehold.stack.service import Secret, Service
-from freehold.stack.services import fetch, llama_cpp, migrate, postgres, server, valkey, vllm, worker
+from freehold.stack.services import fetch, gateway, llama_cpp, migrate, postgres, server, valkey, vllm, worker
 
 #: Makes the services of an optional part; it is handed those that were planned before it.
 Part = Callable[[Deployment, tuple[Service, ...]], Iterable[Service]]
 
 #: Optional parts in the order they are planned. Those that route to others or measure them come last.
-OPTIONAL: Mapping[Option, Part] = {}
+OPTIONAL: Mapping[Option, Part] = {
+    "gateway": gateway.services,
+}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,93 @@
+"""The gateway (LiteLLM): one address for all models, with aliases, keys, limits, and a second model where the first fails.
+
+Natively it has no database: its own keys, budgets and pages need an engine that only its image carries. There the agent server's keys
+are taken instead (`stack/gateway/keys.py.txt`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+
+from freehold.core.machine import GIB
+from freehold.stack.deployment import Deployment
+from freehold.stack.environment import service_database_url
+from freehold.stack.gateway import config
+from freehold.stack.gateway.config import Upstream
+from freehold.stack.service import File, Health, Limits, Metrics, Port, Secret, Service
+
+#: Natively it took 330 MiB idle and 380 under load; its database engine in the image takes as much again.
+MEMORY_BYTES = int(1.5 * GIB)
+
+_KEY = Secret("gateway_key", "generated", "key for the gateway")
+_METRICS_KEY = Secret("gateway_metrics_key", "generated", "key for the metrics of the gateway")
+_MASTER_KEY = Secret("gateway_master_key", "generated", "key for the gateway's own pages, and for making keys")
+
+#: No price list or advertisement is fetched, nothing is sent; no pages but where there is a database behind them.
+_PRIVATE = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "DO_NOT_TRACK": "1",
+    "NO_DOCS": "True",
+    "NO_REDOC": "True",
+    "NO_OPENAPI": "True",
+}
+
+
+def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Service]:
+    """The gateway, where there is a model to lead to."""
+    upstreams = _upstreams(deployment)
+    if not upstreams:
+        return
+    settings, gateway = deployment.settings, deployment.settings.gateway
+    native = settings.stack.target == "native"
+    keys = {upstream.variable: upstream.key for upstream in upstreams if upstream.key}
+    yield Service(
+        name="gateway",
+        program="litellm",
+        args=("--config", f"${{files}}/{config.NAME}", "--host", "${listen}", "--port", str(gateway.port), "--telemetry", "False"),
+        env={
+            **_PRIVATE,
+            **keys,
+            "LITELLM_MASTER_KEY": "sk-${secret:gateway_master_key}",
+            "LITELLM_CORS_ORIGINS": f"http://{gateway.host}:{gateway.port}",
+            **(_own_keys(deployment) if native else {"DATABASE_URL": service_database_url("litellm")}),
+        },
+        ports=(Port(gateway.port, gateway.host, "gateway.port"),),
+        health=Health("http", f"http://${{address:gateway}}/health/{'liveliness' if native else 'readiness'}", start_seconds=180),
+        needs=() if native else ("postgres", "migrate"),
+        grace_seconds=30,
+        files=(
+            File(config.NAME, config.text(gateway, upstreams, with_database=not native)),
+            *([File("keys.py", (files("freehold.stack.gateway") / "keys.py.txt").read_text(encoding="utf-8"))] if native else []),
+        ),
+        secrets=(_KEY, _METRICS_KEY, _MASTER_KEY) if native else (_MASTER_KEY,),
+        metrics=Metrics(path="/metrics/", key=_METRICS_KEY.name if native else None),
+        networks=("apps", "models", "observe", "out") if native else ("apps", "data", "models", "observe", "out"),
+        limits=Limits(MEMORY_BYTES),
+        database=None if native else "litellm",
+        about="gateway (LiteLLM)",
+    )
+
+
+def _own_keys(deployment: Deployment) -> Mapping[str, str]:
+    settings = deployment.settings
+    per_minute = settings.gateway.requests_per_minute
+    return {
+        "DISABLE_ADMIN_UI": "True",
+        "FREEHOLD_GATEWAY_KEY": "${secret:gateway_key}",
+        "FREEHOLD_GATEWAY_METRICS_KEY": "${secret:gateway_metrics_key}",
+        **({"FREEHOLD_GATEWAY_SERVER": "http://${address:server}"} if settings.server.needs_keys else {}),
+        **({"FREEHOLD_GATEWAY_PER_MINUTE": str(per_minute)} if per_minute else {}),
+    }
+
+
+def _upstreams(deployment: Deployment) -> list[Upstream]:
+    """The models of this stack, the default one first."""
+    engine, wanted = deployment.engine, deployment.settings.model
+    if engine.name == "none":
+        return []
+    if engine.name == "openai":
+        assert wanted.base_url is not None, "an endpoint has an address"
+        return [Upstream(engine.model, wanted.base_url, "${secret:endpoint_key}" if wanted.api_key else None)]
+    return [Upstream(engine.model, "http://${address:model}/v1", "${secret:model_key}")]
