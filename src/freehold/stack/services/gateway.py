@@ -11,10 +11,9 @@ from importlib.resources import files
 
 from freehold.core.machine import GIB
 from freehold.stack.deployment import Deployment
-from freehold.stack.environment import service_database_url
 from freehold.stack.gateway import config
 from freehold.stack.gateway.config import Upstream
-from freehold.stack.service import File, Health, Limits, Metrics, Port, Secret, Service
+from freehold.stack.service import File, Health, Limits, Metrics, Network, Port, Secret, Service
 
 #: Natively it took 330 MiB idle and 380 under load; its database engine in the image takes as much again.
 MEMORY_BYTES = int(1.5 * GIB)
@@ -22,6 +21,9 @@ MEMORY_BYTES = int(1.5 * GIB)
 _KEY = Secret("gateway_key", "generated", "key for the gateway")
 _METRICS_KEY = Secret("gateway_metrics_key", "generated", "key for the metrics of the gateway")
 _MASTER_KEY = Secret("gateway_master_key", "generated", "key for the gateway's own pages, and for making keys")
+
+#: Its database engine (Prisma) takes `?host=` for the folder of a socket alone.
+_DATABASE_URL = "postgresql://litellm:${secret:postgres_litellm}@${address:postgres}/litellm"
 
 #: No price list or advertisement is fetched, nothing is sent; no pages but where there is a database behind them.
 _PRIVATE = {
@@ -51,7 +53,7 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
             **keys,
             "LITELLM_MASTER_KEY": "sk-${secret:gateway_master_key}",
             "LITELLM_CORS_ORIGINS": f"http://{gateway.host}:{gateway.port}",
-            **(_own_keys(deployment) if native else {"DATABASE_URL": service_database_url("litellm")}),
+            **(_own_keys(deployment) if native else {"DATABASE_URL": _DATABASE_URL, "LITELLM_MIGRATION_DIR": "/tmp/migrations"}),
         },
         ports=(Port(gateway.port, gateway.host, "gateway.port"),),
         health=Health("http", f"http://${{address:gateway}}/health/{'liveliness' if native else 'readiness'}", start_seconds=180),
@@ -63,11 +65,18 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
         ),
         secrets=(_KEY, _METRICS_KEY, _MASTER_KEY) if native else (_MASTER_KEY,),
         metrics=Metrics(path="/metrics/", key=_METRICS_KEY.name if native else None),
-        networks=("apps", "models", "observe", "out") if native else ("apps", "data", "models", "observe", "out"),
+        networks=_networks(upstreams, native=native),
         limits=Limits(MEMORY_BYTES),
         database=None if native else "litellm",
         about="gateway (LiteLLM)",
     )
+
+
+def _networks(upstreams: Iterable[Upstream], *, native: bool) -> tuple[Network, ...]:
+    """The way out only where a model is elsewhere."""
+    away = any("${" not in upstream.base_url for upstream in upstreams)
+    chosen: tuple[tuple[Network, bool], ...] = (("apps", True), ("data", not native), ("models", True), ("observe", True), ("out", away))
+    return tuple(name for name, wanted in chosen if wanted)
 
 
 def _own_keys(deployment: Deployment) -> Mapping[str, str]:

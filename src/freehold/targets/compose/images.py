@@ -116,6 +116,8 @@ IMAGES: Mapping[str, Image] = {
         processes=4096,
         disk_gb=25,
     ),
+    # Made to run as anybody; it copies its migrations where it may write, and its database engine is a program of its own.
+    "litellm": Image(("litellm",), asks="python3", tmpfs=("/tmp:exec",), processes=512),  # noqa: S108
 }
 
 
