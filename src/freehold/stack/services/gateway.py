@@ -29,6 +29,9 @@ _DATABASE_URL = "postgresql://litellm:${secret:postgres_litellm}@${address:postg
 _PRIVATE = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_AUTOROUTER_PRESETS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
+    "LITELLM_LOCAL_POLICY_TEMPLATES": "True",
     "DO_NOT_TRACK": "1",
     "NO_DOCS": "True",
     "NO_REDOC": "True",
@@ -53,7 +56,7 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
             **keys,
             "LITELLM_MASTER_KEY": "sk-${secret:gateway_master_key}",
             "LITELLM_CORS_ORIGINS": f"http://{gateway.host}:{gateway.port}",
-            **(_own_keys(deployment) if native else {"DATABASE_URL": _DATABASE_URL, "LITELLM_MIGRATION_DIR": "/tmp/migrations"}),
+            **(_own_keys(deployment) if native else {"DATABASE_URL": _DATABASE_URL}),
         },
         ports=(Port(gateway.port, gateway.host, "gateway.port"),),
         health=Health("http", f"http://${{address:gateway}}/health/{'liveliness' if native else 'readiness'}", start_seconds=180),

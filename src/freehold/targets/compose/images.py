@@ -117,7 +117,13 @@ IMAGES: Mapping[str, Image] = {
         disk_gb=25,
     ),
     # Made to run as anybody; it copies its migrations where it may write, and its database engine is a program of its own.
-    "litellm": Image(("litellm",), asks="python3", tmpfs=("/tmp:exec",), processes=512),  # noqa: S108
+    "litellm": Image(
+        ("litellm",),
+        asks="python3",
+        tmpfs=("/tmp:exec",),  # noqa: S108
+        env={"LITELLM_MIGRATION_DIR": "/tmp/migrations"},  # noqa: S108
+        processes=512,
+    ),
 }
 
 
