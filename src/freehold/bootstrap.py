@@ -59,6 +59,7 @@ from freehold.storage.threads import Threads
 from freehold.storage.tool_calls import ToolCallLog
 from freehold.storage.webhooks import Webhooks
 from freehold.telemetry import logs, tracing
+from freehold.telemetry.metrics_page import showing_metrics
 from freehold.tools import calculate, current_time, query_database, search_knowledge_base
 from freehold.tools.base import guard
 from freehold.worker.accounting import Accounting
@@ -162,6 +163,7 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
             webhooks=_webhooks(settings, shared.pool),
             webhook_policy=url_policy(settings.webhooks, shared.graphs.project),
             sealing=shared.sealing,
+            metrics_key=env.get("FREEHOLD_METRICS_KEY"),
         )
 
 
@@ -268,10 +270,11 @@ def work(loaded: Loaded) -> None:
 
 async def _work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
-    async with open_worker(settings) as worker:
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, worker.stop)
-        await worker.run(on_ready=_say_ready)
+    with showing_metrics(env.get("FREEHOLD_METRICS_ADDRESS"), key=env.get("FREEHOLD_METRICS_KEY")):
+        async with open_worker(settings) as worker:
+            for name in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(name, worker.stop)
+            await worker.run(on_ready=_say_ready)
 
 
 def _say_ready() -> None:

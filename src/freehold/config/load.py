@@ -167,8 +167,11 @@ def _nearest(key: str) -> str:
     return f'; did you mean "{elsewhere[0]}"?' if elsewhere else f"; valid here: {', '.join(siblings)}"
 
 
+_SECRET_KEYS = frozenset({"url", "api_key", "otlp_headers", "secret", "secret_key", "webhook_token", "slack_url", "smtp_password"})
+
+
 def _is_secret(key: str) -> bool:
-    return key.rsplit(".", 1)[-1] in {"url", "api_key", "otlp_headers", "secret", "secret_key"}
+    return key.rsplit(".", 1)[-1] in _SECRET_KEYS
 
 
 def _flatten(section: BaseModel, prefix: str = "") -> list[tuple[str, str]]:
@@ -208,6 +211,7 @@ def _check_combinations(settings: Settings, origins: Mapping[str, str]) -> None:
     if settings.server.port == settings.model.port and not settings.model.base_url and settings.server.host == settings.model.host:
         raise ConfigError(f"model.port: expected another port than server.port ({settings.server.port})")
     _check_services(settings)
+    _check_notify(settings)
 
 
 #: What to do about an optional service that needs the stack's own PostgreSQL.
@@ -235,3 +239,11 @@ def _check_services(settings: Settings) -> None:
             f'stack.services: "{own[0]}" needs the stack\'s own PostgreSQL, but database.url names another one',
             hint=_WITH_OWN_DATABASE[own[0]],
         )
+
+
+def _check_notify(settings: Settings) -> None:
+    notify = settings.monitoring.notify
+    if notify.email_to and not (notify.email_from and notify.smtp_address):
+        raise ConfigError("monitoring.notify.email_from and smtp_address: needed with email_to", hint="the mail server's name and port")
+    if notify.webhook_token and not notify.webhook_url:
+        raise ConfigError("monitoring.notify.webhook_url: needed with webhook_token")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from freehold.config.monitoring import MonitoringSection
 from freehold.config.section import LOOPBACK_HOSTS, Port, PositiveInt, Seconds, Section, http_url
 from freehold.config.services import ExperimentsSection, GatewaySection, PoolerSection, SearchSection, TracingSection, WebuiSection
 from freehold.core.age import parse_age
@@ -366,3 +367,4 @@ class Settings(Section):
     experiments: ExperimentsSection = ExperimentsSection()
     search: SearchSection = SearchSection()
     pooler: PoolerSection = PoolerSection()
+    monitoring: MonitoringSection = MonitoringSection()

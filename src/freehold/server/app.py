@@ -94,6 +94,7 @@ def create_app(settings: Settings, open_parts: OpenParts) -> FastAPI:
                 project=await load_project_auth(parts.graphs.project),
                 tokens=parts.tokens,
                 sealing=parts.sealing,
+                metrics_key=parts.metrics_key,
             )
             app.state.audit = parts.audit
             app.state.agents = Agents(parts.graphs)

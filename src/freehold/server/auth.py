@@ -7,6 +7,7 @@ what the project's own rules let this request see, and goes into every query.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
@@ -16,12 +17,14 @@ from uuid import UUID
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
+from starlette.types import Scope
 
 from freehold.core.caller import LOCAL, Caller
 from freehold.core.errors import Forbidden, InvalidRequest, Unauthenticated
 from freehold.core.permissions import READING, allows
 from freehold.core.run import MAX_BATCH, graph_keys
 from freehold.core.user import user
+from freehold.server.paths import route_path
 from freehold.server.project_auth import ProjectAuth
 from freehold.server.store_value import store_value
 from freehold.storage.api_keys import PREFIX, ApiKeys
@@ -33,6 +36,9 @@ if TYPE_CHECKING:  # loaded where tokens are taken
 #: A revoked key works at most this long.
 CACHE_SECONDS = 3.0
 CACHE_SIZE = 1024
+
+#: Whoever has the key of metrics: may act on nothing.
+METRICS_READER = Caller("local", "metrics", permissions=frozenset())
 
 #: Key of a request's scope: its caller, where the project's `auth_first` had it authenticated before the route was found.
 KNOWN = "freehold.caller"
@@ -52,6 +58,7 @@ class Authentication:
         project: ProjectAuth | None = None,
         tokens: TokenVerifier | None = None,
         sealing: Sealing | None = None,
+        metrics_key: str | None = None,
     ) -> None:
         #: None: keys are not taken; the same for tokens.
         self._api_keys = api_keys
@@ -60,6 +67,7 @@ class Authentication:
         self.project = project
         #: Encrypts with the context of each request.
         self._sealing = sealing
+        self._metrics_key = metrics_key.encode() if metrics_key else None
         #: Digest of a key -> its caller and until when that may be believed. Keys themselves are not kept in memory.
         self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
@@ -74,6 +82,8 @@ class Authentication:
         if isinstance(known := connection.scope.get(KNOWN), Caller):
             return known
         key = given_key(connection)
+        if key and self._opens_metrics(connection.scope, key):
+            return METRICS_READER
         if self.project and self.project.authenticates and not (self._needs_keys and key and key.startswith(PREFIX)):
             return await self.project.caller(connection)
         if not self._needs_keys:
@@ -82,6 +92,12 @@ class Authentication:
             kind = "an API key or a token" if self._api_keys and self._tokens else "a token" if self._tokens else "an API key"
             raise Unauthenticated(f"{kind} is needed", hint="send it as `x-api-key: ...` or `Authorization: Bearer ...`")
         return await self._lookup(key)
+
+    def _opens_metrics(self, scope: Scope, key: str) -> bool:
+        """Whether this is the key of metrics, on their page: elsewhere it is a key that nobody knows."""
+        if self._metrics_key is None or scope.get("method") != "GET" or route_path(scope) != "/metrics":
+            return False
+        return hmac.compare_digest(key.encode(), self._metrics_key)
 
     async def permitted(self, connection: HTTPConnection, resource: Resource, action: Action) -> Caller:
         """The caller of a request that acts on a resource, with what the project's rules let it see.

@@ -61,6 +61,8 @@ class ServerParts:
     webhook_policy: UrlPolicy
     #: None where the project does not encrypt.
     sealing: Sealing | None = None
+    #: Opens GET /metrics; None where only credentials of callers do.
+    metrics_key: str | None = None
 
 
 async def _of_app(connection: HTTPConnection) -> ServerParts:

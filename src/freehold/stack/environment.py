@@ -32,7 +32,8 @@ def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
     return {
         "FREEHOLD_HOME": "${home}",
         "FREEHOLD_CONFIG": "${config}",
-        "PROMETHEUS_MULTIPROC_DIR": "${home}/metrics",
+        # In containers every process shows its own metrics.
+        **({"PROMETHEUS_MULTIPROC_DIR": "${home}/metrics"} if settings.stack.target == "native" else {}),
         **_agents(settings),
         **_database(settings),
         **_redis(settings),

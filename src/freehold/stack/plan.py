@@ -15,7 +15,7 @@ from freehold.stack.deployment import Deployment, described, within_containers
 from freehold.stack.engine import Engine, choose_engine
 from freehold.stack.environment import agent_environment
 from freehold.stack.service import Secret, Service
-from freehold.stack.services import fetch, gateway, llama_cpp, migrate, postgres, server, valkey, vllm, worker
+from freehold.stack.services import fetch, gateway, llama_cpp, migrate, monitoring, postgres, server, valkey, vllm, worker
 
 #: Makes the services of an optional part; it is handed those that were planned before it.
 Part = Callable[[Deployment, tuple[Service, ...]], Iterable[Service]]
@@ -23,6 +23,7 @@ Part = Callable[[Deployment, tuple[Service, ...]], Iterable[Service]]
 #: Optional parts in the order they are planned. Those that route to others or measure them come last.
 OPTIONAL: Mapping[Option, Part] = {
     "gateway": gateway.services,
+    "monitoring": monitoring.services,
 }
 
 
@@ -124,10 +125,22 @@ def given_secrets(settings: Settings) -> Mapping[str, SecretStr]:
         "redis_url": settings.redis.url,
         "reader_url": settings.tools.sql.url,
         "endpoint_key": settings.model.api_key if settings.model.base_url else None,
+        **_notify_secrets(settings),
     }
     if settings.stack.target != "native":
         given |= {"webhook_secret": settings.webhooks.secret, "otlp_headers": settings.telemetry.otlp_headers}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _notify_secrets(settings: Settings) -> Mapping[str, SecretStr | None]:
+    if "monitoring" not in settings.stack.services:
+        return {}
+    notify = settings.monitoring.notify
+    return {
+        "alert_webhook_token": notify.webhook_token,
+        "alert_slack_url": notify.slack_url,
+        "alert_smtp_password": notify.smtp_password,
+    }
 
 
 def _secrets(settings: Settings, engine: Engine, services: tuple[Service, ...]) -> Iterable[Secret]:

@@ -55,6 +55,22 @@ async def provision(superuser_url: str, *, owner_url: str, app_url: str, reader_
             await _grant(conn, str(database), *(name for name, _ in roles))
 
 
+async def provision_monitor(superuser_url: str, url: str) -> None:
+    """Create the role that an exporter of metrics connects as: it sees the statistics of the server, and no row of anybody."""
+    name, password = _role(url)
+    database = str(conninfo_to_dict(url)["dbname"])
+    async with _connect(superuser_url) as server, _one_at_a_time(server):
+        await _ensure_role(server, name, password)
+        names = {"db": sql.Identifier(database), "role": sql.Identifier(name)}
+        for statement in (
+            "GRANT pg_monitor TO {role}",
+            "GRANT CONNECT ON DATABASE {db} TO {role}",
+            "ALTER ROLE {role} SET default_transaction_read_only = on",
+            "ALTER ROLE {role} CONNECTION LIMIT 5",
+        ):
+            await server.execute(sql.SQL(statement).format(**names))
+
+
 async def provision_for_service(superuser_url: str, url: str) -> None:
     """Create the database and the role of another service of the stack, e.g. Open WebUI, which nobody else may connect to."""
     database = str(conninfo_to_dict(url)["dbname"])
@@ -290,6 +306,8 @@ async def run_task() -> None:
         if owner_url == app_url:
             raise ConfigError("FREEHOLD_MIGRATION_DATABASE_URL: expected a role of its own on a provisioned server")
         await provision(superuser_url, owner_url=owner_url, app_url=app_url, reader_url=env.get("FREEHOLD_READER_DATABASE_URL"))
+        if monitor_url := env.get("FREEHOLD_MONITOR_DATABASE_URL"):
+            await provision_monitor(superuser_url, monitor_url)
         for url in (env.get("FREEHOLD_SERVICE_DATABASE_URLS") or "").split():
             await provision_for_service(superuser_url, url)
     app_role = str(conninfo_to_dict(app_url).get("user") or "")

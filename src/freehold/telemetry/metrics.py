@@ -11,13 +11,16 @@ import fcntl
 import math
 import os
 import secrets
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import prometheus_client.values
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from freehold.config import env
 
@@ -181,6 +184,24 @@ def bounded(label: str, value: str) -> str:
         return OTHER
     seen.add(value)
     return value
+
+
+class _OwnOnly(Collector):
+    """Without the gauges of the whole system, which the server alone sets: the zeros of others would count as measured."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._theirs = {metric._name for metric in declared() if isinstance(metric, Gauge) and metric._multiprocess_mode == "mostrecent"}
+
+    def collect(self) -> Iterator[Metric]:
+        return (metric for metric in self._registry.collect() if metric.name not in self._theirs)
+
+
+def own_exposition() -> bytes:
+    """What a process counted that is not the server, as Prometheus text."""
+    registry = CollectorRegistry()
+    registry.register(_OwnOnly(REGISTRY))
+    return generate_latest(registry)
 
 
 def exposition() -> bytes:

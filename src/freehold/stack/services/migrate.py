@@ -15,6 +15,8 @@ def service(settings: Settings, told: Mapping[str, str], databases: Iterable[str
     if not settings.database.url:
         env["FREEHOLD_MIGRATION_DATABASE_URL"] = role_url("owner")
         env["FREEHOLD_PROVISION_DATABASE_URL"] = superuser_url(settings)
+        if "monitoring" in settings.stack.services:
+            env["FREEHOLD_MONITOR_DATABASE_URL"] = role_url("monitor")
         if urls := [service_database_url(database) for database in databases]:
             env["FREEHOLD_SERVICE_DATABASE_URLS"] = " ".join(urls)
     return Service(

@@ -5,23 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from freehold.config.settings import Settings
-from freehold.stack.service import Health, Metrics, Port, Service
+from freehold.stack.service import Health, Metrics, Port, Secret, Service
+
+#: Opens the metrics of our own processes, and nothing else.
+METRICS_KEY = Secret("metrics_key", "generated", "key with which Prometheus reads the metrics of server and workers")
+
+
+def metrics_environment() -> Mapping[str, str]:
+    """What a process of ours is told that Prometheus asks."""
+    return {"FREEHOLD_METRICS_KEY": f"${{secret:{METRICS_KEY.name}}}"}
 
 
 def service(settings: Settings, told: Mapping[str, str]) -> Service:
     host, port = settings.server.host, settings.server.port
     first_key = {"FREEHOLD_BOOTSTRAP_API_KEY": "${secret:api_key}"} if settings.server.takes_keys else {}
+    measured = "monitoring" in settings.stack.services
     return Service(
         name="server",
         program="freehold",
         args=("serve", "--host", "${listen}", "--port", str(port)),
-        env={**told, **first_key},
+        env={**told, **first_key, **(metrics_environment() if measured else {})},
         environment="user",
         ports=(Port(port, host, "server.port", "--port"),),
         health=Health("http", "http://${address:server}/ok", start_seconds=120),
         needs=("postgres", "valkey", "migrate"),
         grace_seconds=15,
-        metrics=Metrics(),
+        metrics=Metrics(key="metrics_key" if measured else None),
+        secrets=(METRICS_KEY,) if measured else (),
         networks=("apps", "data", "models", "observe", "out"),
         about="agent server",
     )

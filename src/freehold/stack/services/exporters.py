@@ -1,0 +1,146 @@
+"""What turns the inner figures of other programs into metrics: one small exporter beside each. Only Prometheus asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from freehold.stack.deployment import Deployment
+from freehold.stack.service import Health, Limits, Metrics, Network, Port, Secret, Service
+
+_MIB = 1024**2
+_MEMORY = Limits(128 * _MIB)
+
+#: Role of Postgres that may read its statistics and nothing else.
+MONITOR_ROLE = "monitor"
+
+
+def services(deployment: Deployment, others: Sequence[Service]) -> Iterable[Service]:
+    """An exporter for the machine, for each store of the stack, for its edge and its GPUs."""
+    yield _node(deployment)
+    if any(service.program == "postgres" for service in others):
+        yield _postgres(deployment)
+    for index, store in enumerate(service for service in others if service.program == "valkey"):
+        yield _valkey(deployment, store, index)
+    if _measures_gpus(deployment):
+        yield _gpu(deployment)
+
+
+def _node(deployment: Deployment) -> Service:
+    port = deployment.settings.monitoring.ports.node
+    return _exporter(
+        "node-exporter",
+        "node-exporter",
+        port,
+        "monitoring.ports.node",
+        args=(f"--web.listen-address=${{listen}}:{port}", "--no-collector.systemd"),
+        about="measures of the machine",
+    )
+
+
+def _postgres(deployment: Deployment) -> Service:
+    port = deployment.settings.monitoring.ports.postgres
+    # Version 0.11 of Debian 12 asks PostgreSQL 18 for columns of pg_stat_bgwriter that have moved.
+    without = ("--no-collector.bgwriter",) if deployment.settings.stack.target == "native" else ()
+    return _exporter(
+        "postgres-exporter",
+        "postgres-exporter",
+        port,
+        "monitoring.ports.postgres",
+        args=(f"--web.listen-address=${{listen}}:{port}", *without),
+        env={
+            "DATA_SOURCE_URI": "/freehold?host=${host:postgres}&sslmode=disable",
+            "DATA_SOURCE_USER": f"freehold_{MONITOR_ROLE}",
+            "DATA_SOURCE_PASS_FILE": f"${{secret_file:postgres_{MONITOR_ROLE}}}",
+        },
+        secrets=(Secret(f"postgres_{MONITOR_ROLE}", "generated", f"password of the database role freehold_{MONITOR_ROLE}"),),
+        needs=("migrate",),
+        networks=("observe", "data"),
+        about="measures of PostgreSQL",
+    )
+
+
+def _valkey(deployment: Deployment, store: Service, index: int) -> Service:
+    native = deployment.settings.stack.target == "native"
+    port = deployment.settings.monitoring.ports.valkey + index
+    where = {"REDIS_ADDR": f"unix://${{sockets:{store.name}}}/{store.name}.sock"}
+    if not native:
+        where = {"REDIS_ADDR": f"redis://${{address:{store.name}}}", "REDIS_PASSWORD": "${secret:valkey}"}
+    return _exporter(
+        f"{store.name}-exporter",
+        "valkey-exporter",
+        port,
+        "monitoring.ports.valkey",
+        # Names of clients and the values of settings are nobody's business here.
+        args=("-web.listen-address", f"${{listen}}:{port}", "-include-system-metrics"),
+        env=where,
+        needs=(store.name,),
+        networks=("observe", "data"),
+        about=f"measures of {store.about}",
+    )
+
+
+def edge_exporter(deployment: Deployment, status: str) -> Service:
+    """`status`: URL of nginx's stub_status page, as a placeholder."""
+    port = deployment.settings.monitoring.ports.nginx
+    return _exporter(
+        "nginx-exporter",
+        "nginx-exporter",
+        port,
+        "monitoring.ports.nginx",
+        args=(f"-web.listen-address=${{listen}}:{port}", f"-nginx.scrape-uri={status}"),
+        networks=("observe",),
+        about="measures of the edge",
+    )
+
+
+def _measures_gpus(deployment: Deployment) -> bool:
+    wanted = deployment.settings.monitoring.gpus
+    native = deployment.settings.stack.target == "native"
+    return bool(deployment.machine.gpus) and (wanted == "on" or (wanted == "auto" and not native))
+
+
+def _gpu(deployment: Deployment) -> Service:
+    port = deployment.settings.monitoring.ports.gpu
+    return _exporter(
+        "gpu-exporter",
+        "dcgm-exporter",
+        port,
+        "monitoring.ports.gpu",
+        args=("--address", f"${{listen}}:{port}"),
+        gpus=tuple(gpu.index for gpu in deployment.machine.gpus),
+        limits=Limits(512 * _MIB),
+        about="measures of the GPUs",
+    )
+
+
+def _exporter(
+    name: str,
+    program: str,
+    port: int,
+    setting: str,
+    *,
+    args: tuple[str, ...],
+    about: str,
+    env: dict[str, str] | None = None,
+    secrets: tuple[Secret, ...] = (),
+    needs: tuple[str, ...] = (),
+    networks: tuple[Network, ...] = ("observe",),
+    gpus: tuple[int, ...] | None = None,
+    limits: Limits = _MEMORY,
+) -> Service:
+    return Service(
+        name=name,
+        program=program,
+        args=args,
+        env=env or {},
+        ports=(Port(port, "127.0.0.1", setting),),
+        health=Health("http", f"http://${{address:{name}}}/"),
+        needs=needs,
+        grace_seconds=5,
+        metrics=Metrics(),
+        networks=networks,
+        secrets=secrets,
+        limits=limits,
+        gpus=gpus,
+        about=about,
+    )
