@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import sys
@@ -20,6 +21,7 @@ from typer.main import get_command
 
 from freehold.cli.main import EXIT_CODES, app
 from freehold.config.env import VARIABLES
+from freehold.config.schema import schema
 from freehold.telemetry.metrics import MAX_LABEL_VALUES, declared
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -62,8 +64,9 @@ def configuration_page(example: str) -> str:
     lines = [
         _NOTICE,
         "# Configuration\n",
-        "Settings are read from `freehold.toml` in the working directory (or the file that `FREEHOLD_CONFIG` names), then from the",
-        "environment, then from the command line; the later source wins. Without any of them the defaults give a working stack.",
+        "Settings are read from `freehold.toml` in the working directory (or the file that `FREEHOLD_CONFIG` names), then from",
+        "`freehold.NAME.toml` beside it, where `--env NAME` or `FREEHOLD_ENV` asks for that, then from the environment, then from the",
+        "command line; the later source wins. Without any of them the defaults give a working stack.",
         "`freehold config show --origin` prints every key with its value and where it came from. An unknown key or a wrong value",
         "is an error that names the key.\n",
     ]
@@ -146,6 +149,7 @@ def pages() -> dict[Path, str]:
     example = (files("freehold.config") / "example.toml").read_text(encoding="utf-8")
     return {
         REFERENCE / "configuration.md": configuration_page(example),
+        REFERENCE / "freehold.schema.json": json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
         REFERENCE / "commands.md": commands_page(),
         REFERENCE / "metrics.md": metrics_page(),
         REFERENCE / "compatibility.md": compatibility_page(),

@@ -25,10 +25,12 @@ def check(
         Path | None, typer.Option("--project", help="A langgraph.json or its folder; default: the one in this folder.")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml.")] = None,
+    environment: Annotated[str | None, typer.Option("--env", help="Lay freehold.NAME.toml over freehold.toml.", metavar="NAME")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Check an agent project, the configuration, and whether the stack would start here."""
     env.set_process_defaults()
+    env.choose_overlay(environment)
     loaded = load(config)
     chosen = project or loaded.settings.agents.config or (Path("langgraph.json") if Path("langgraph.json").is_file() else None)
     registry = asyncio.run(_load(chosen, loaded.settings))

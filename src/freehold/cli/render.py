@@ -24,6 +24,7 @@ def render() -> None:
 def compose(
     out: Annotated[Path, typer.Option("--out", help="Folder to write to; its secrets are kept.")],
     config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml.")] = None,
+    environment: Annotated[str | None, typer.Option("--env", help="Lay freehold.NAME.toml over freehold.toml.", metavar="NAME")] = None,
     with_: Annotated[str | None, typer.Option("--with", help="Services beside the agents, e.g. gateway,monitoring.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="An image with Freehold and the project in it; then none is built.")] = None,
     extra_ca: Annotated[
@@ -34,10 +35,11 @@ def compose(
     """A folder that `docker compose up` runs: compose.yaml, files, secrets, and the definition of the project's image."""
     import asyncio
 
-    from freehold.config import load
+    from freehold.config import env, load
     from freehold.operate.containers import write_folder
     from freehold.targets.native import machine
 
+    env.choose_overlay(environment)
     loaded = load.load(config, services=[name.strip() for name in (with_ or "").split(",") if name.strip()])
     written = asyncio.run(
         write_folder(loaded.settings, machine.detect(), out.absolute(), output.progress(json), image=image, extra_ca=extra_ca)

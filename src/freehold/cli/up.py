@@ -28,13 +28,14 @@ async def up(
     host: Annotated[str | None, typer.Option("--host", help="Address it listens on; other than loopback, API keys are needed.")] = None,
     model_port: Annotated[int | None, typer.Option("--model-port", help="Port of the model server.")] = None,
     target: Annotated[str | None, typer.Option("--target", help='Where it runs: "native" or "compose" (containers).')] = None,
+    environment: Annotated[str | None, typer.Option("--env", help="Lay freehold.NAME.toml over freehold.toml.", metavar="NAME")] = None,
     with_: Annotated[str | None, typer.Option("--with", help="Services beside the agents, e.g. edge,monitoring.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch and build without asking.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Start the stack of this folder and wait until it answers."""
-    from freehold.config import load, paths
+    from freehold.config import env, load, paths
     from freehold.targets.native import machine, model
     from freehold.targets.native import up as native
     from freehold.targets.native.home import Home
@@ -43,6 +44,7 @@ async def up(
         await _announce(await model.needs(stack, machine.detect(), paths.cache()), ask=not yes and not json)
         return await model.prepare(stack, paths.cache(), progress)
 
+    env.choose_overlay(environment)
     overrides = {"server.port": port, "server.host": host, "model.port": model_port, "stack.target": target}
     loaded = load.load(config, overrides=overrides, services=[name.strip() for name in (with_ or "").split(",") if name.strip()])
     if loaded.settings.stack.target == "compose":

@@ -24,6 +24,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("FREEHOLD_HOME", "Folder with the state of a stack (default: .freehold in the working directory)."),
     Variable("FREEHOLD_CACHE", "Folder for models and built engines (default: the user's cache folder)."),
     Variable("FREEHOLD_CONFIG", "Path of freehold.toml (default: freehold.toml in the working directory, where there is one)."),
+    Variable("FREEHOLD_ENV", "Name of an overlay: `production` lays freehold.production.toml over freehold.toml."),
     Variable("DATABASE_URL", "PostgreSQL of your own; replaces the embedded one.", secret=True),
     Variable(
         "FREEHOLD_MIGRATION_DATABASE_URL",
@@ -106,6 +107,12 @@ def whole() -> Mapping[str, str]:
 def inherited(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment a child process starts with: ours, with `extra` on top."""
     return {**os.environ, **(extra or {})}
+
+
+def choose_overlay(name: str | None) -> None:
+    """What `--env` says counts for this process and all that it starts; None leaves the choice as it is."""
+    if name is not None:
+        os.environ["FREEHOLD_ENV"] = name
 
 
 def fill(values: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
 """From files, environment and command line to one frozen `Settings`, remembering where every value came from.
 
-Later sources win: defaults, `freehold.toml`, environment, command line. Every error names the key, what was expected
-and the nearest valid key.
+Later sources win: defaults, `freehold.toml`, the overlay that `FREEHOLD_ENV` names, environment, command line. Every error names the
+key, what was expected and the nearest valid key.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from freehold.config import env
+from freehold.config import env, overlay
 from freehold.config.settings import Settings
 from freehold.core.errors import ConfigError
 
@@ -45,6 +45,8 @@ class Loaded:
     settings: Settings
     origins: Mapping[str, str]
     file: Path | None
+    #: What was laid over it, e.g. `freehold.production.toml`.
+    overlay: Path | None = None
 
 
 def load(
@@ -67,9 +69,16 @@ def load(
     Raises:
         ConfigError: the file is missing or not TOML, or a key or value is wrong; all problems are listed.
     """
-    path = _find(file, environ, cwd or Path.cwd())
-    tree: dict[str, Any] = _read(path) if path else {}
-    origins = {key: str(path) for key in _keys(tree)} if path else {}
+    folder = cwd or Path.cwd()
+    path = _find(file, environ, folder)
+    over = overlay.find(path, environ, folder)
+    tree: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for source in (path, over):
+        if source:
+            read = _read(source)
+            tree = overlay.laid_over(tree, read)
+            origins |= {key: str(source) for key in _keys(read)}
     for variable, key in FROM_ENVIRONMENT.items():
         if value := env.get(variable, environ):
             _set(tree, key, value)
@@ -88,7 +97,7 @@ def load(
     except ValidationError as error:
         raise ConfigError(_explain(error, origins), hint="`freehold config show` prints every key with its value") from error
     _check_combinations(settings, origins)
-    return Loaded(settings, origins, path)
+    return Loaded(settings, origins, path, over)
 
 
 def rows(loaded: Loaded) -> list[tuple[str, str, str]]:

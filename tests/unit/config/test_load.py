@@ -184,3 +184,39 @@ def test_traces_to_a_langfuse_of_ones_own_need_no_database_of_the_stack() -> Non
     settings = loaded('[stack]\nservices = ["tracing"]\n[tracing]\nbackend = "langfuse"\n', environ=given).settings
     assert settings.tracing.langfuse.base_url == "https://lf.lan"
     assert settings.tracing.langfuse.secret_key and "sk" not in repr(settings.tracing.langfuse.secret_key)
+
+
+def test_an_overlay_is_laid_over_the_file_key_by_key() -> None:
+    Path("freehold.production.toml").write_text('[server]\nport = 9100\n[tools.sql]\nschemas = ["sales"]\n')
+    found = loaded(
+        '[server]\nport = 9000\nhost = "::1"\n[tools.sql]\nschemas = ["a", "b"]\nrow_limit = 5\n', environ={"FREEHOLD_ENV": "production"}
+    )
+    assert (found.settings.server.port, found.settings.server.host) == (9100, "::1")
+    assert (found.settings.tools.sql.schemas, found.settings.tools.sql.row_limit) == (("sales",), 5)
+    base, over = (str(Path(name).resolve()) for name in ("freehold.toml", "freehold.production.toml"))
+    assert {key: found.origins[key] for key in ("server.port", "server.host", "tools.sql.schemas", "tools.sql.row_limit")} == {
+        "server.port": over,
+        "server.host": base,
+        "tools.sql.schemas": over,
+        "tools.sql.row_limit": base,
+    }
+    assert found.overlay == Path(over)
+
+
+def test_an_overlay_alone_is_enough_and_the_environment_wins_over_it(tmp_path: Path) -> None:
+    (tmp_path / "freehold.test.toml").write_text('[model]\nname = "overlay"\nport = 8001\n')
+    found = load(environ={"FREEHOLD_ENV": "test", "FREEHOLD_MODEL": "environment"})
+    assert (found.settings.model.name, found.settings.model.port) == ("environment", 8001)
+
+
+def test_an_overlay_lies_beside_the_file_that_was_named(tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "stack.toml").write_text("[server]\nport = 1\n")
+    (tmp_path / "conf" / "stack.test.toml").write_text("[server]\nport = 2\n")
+    assert load(tmp_path / "conf" / "stack.toml", environ={"FREEHOLD_ENV": "test"}).settings.server.port == 2
+
+
+@pytest.mark.parametrize(("name", "message"), [("missing", "no configuration file for the environment"), ("../up", "expected lower-case")])
+def test_an_overlay_that_cannot_be_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        loaded(environ={"FREEHOLD_ENV": name})
