@@ -11,20 +11,22 @@ from freehold.cli import containers, output
 
 if TYPE_CHECKING:
     from freehold.control.protocol import ServiceStatus, StackStatus
+    from freehold.operate.bottleneck import Bottleneck
 
 #: What `freehold status` returns where something is not well: the code of `Unhealthy`.
 _NOT_WELL = 5
 
 
 async def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Each service: its state and why, pid, port, since when, memory."""
+    """Each service: its state and why, pid, port, since when, memory. Where something waits: what for, and what to add."""
     if containers.chosen():
         return await containers.status(json=json)
     now = await _ask()
     if now is None:
         output.emit({"running": False, "services": []}, "not running; start it with `freehold up`", json=json)
         raise typer.Exit(_NOT_WELL)
-    output.emit(_data(now), lambda: _table(now), json=json)
+    found = await _bottleneck() if now.is_healthy else None
+    output.emit({**_data(now), "bottleneck": found}, lambda: f"{_table(now)}{_named(found)}", json=json)
     if not now.is_healthy:
         raise typer.Exit(_NOT_WELL)
 
@@ -56,6 +58,26 @@ async def _ask() -> StackStatus | None:
         return await run.status(home) if home.is_running() else None
     except Unhealthy:
         return None
+
+
+async def _bottleneck() -> Bottleneck | None:
+    from freehold.config import load, paths
+    from freehold.core.errors import FreeholdError
+    from freehold.operate.load import bottleneck
+    from freehold.targets.native.home import Home
+
+    try:
+        return await bottleneck(Home(paths.home()), places=load.load().settings.model.parallel)
+    except FreeholdError:  # it ended in this moment, or its settings were changed to wrong ones: the table is what was asked for
+        return None
+
+
+def _named(found: Bottleneck | None) -> str:
+    """Nothing where nothing waits."""
+    if found is None or found.part == "none":
+        return ""
+    todo = f"\n{'':12}{found.todo}" if found.todo else ""
+    return f"\n\nbottleneck  {found.part}: {found.why}{todo}"
 
 
 def _data(now: StackStatus) -> dict[str, object]:
