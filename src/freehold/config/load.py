@@ -219,35 +219,7 @@ def _check_combinations(settings: Settings, origins: Mapping[str, str]) -> None:
         raise ConfigError('model.base_url: needed when model.engine is "openai"', hint="set it, or OPENAI_BASE_URL")
     if settings.server.port == settings.model.port and not settings.model.base_url and settings.server.host == settings.model.host:
         raise ConfigError(f"model.port: expected another port than server.port ({settings.server.port})")
-    _check_services(settings)
     _check_notify(settings)
-
-
-#: What to do about an optional service that needs the stack's own PostgreSQL.
-_WITH_OWN_DATABASE = {
-    "tracing": 'run Phoenix yourself, set telemetry.otlp_endpoint to it and tracing.backend = "otlp"',
-    "experiments": "run MLflow beside your own database",
-    "pooler": "put your own PgBouncer in front of it and name that in database.url",
-}
-
-
-def _check_services(settings: Settings) -> None:
-    """What optional services need of other sections."""
-    asked, tracing = settings.stack.services, settings.tracing
-    langfuse = tracing.langfuse
-    if "tracing" in asked and tracing.backend == "langfuse" and not (langfuse.base_url and langfuse.public_key and langfuse.secret_key):
-        raise ConfigError(
-            'tracing.langfuse: base_url, public_key and secret_key are needed when tracing.backend is "langfuse"',
-            hint="Langfuse shows the keys in its settings; LANGFUSE_BASE_URL, LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY set them too",
-        )
-    if "tracing" in asked and tracing.backend == "otlp" and not settings.telemetry.otlp_endpoint:
-        raise ConfigError('telemetry.otlp_endpoint: needed when tracing.backend is "otlp"', hint="set it, or OTEL_EXPORTER_OTLP_ENDPOINT")
-    own = [option for option in asked if option in _WITH_OWN_DATABASE and (option != "tracing" or tracing.backend == "phoenix")]
-    if own and settings.database.url:
-        raise ConfigError(
-            f'stack.services: "{own[0]}" needs the stack\'s own PostgreSQL, but database.url names another one',
-            hint=_WITH_OWN_DATABASE[own[0]],
-        )
 
 
 def _check_notify(settings: Settings) -> None:

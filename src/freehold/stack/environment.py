@@ -9,11 +9,14 @@ from freehold.stack.engine import Engine
 
 #: Name of the database in the embedded Postgres.
 DATABASE = "freehold"
+#: Phoenix wants a digit and a lower-case letter in its secrets, which chance alone does not promise.
+PHOENIX_MARK = "a1"
 
 
-def role_url(role: str) -> str:
-    """URL of a role of the stack's own Postgres, with its password as a reference."""
-    return f"postgresql://freehold_{role}:${{secret:postgres_{role}}}@/{DATABASE}?host=${{host:postgres}}"
+def role_url(role: str, pooler_port: int | None = None) -> str:
+    """URL of a role of the stack's own Postgres, with its password as a reference; by way of the pooler where its port is given."""
+    where = "${host:postgres}" if pooler_port is None else f"${{host:pooler}}&port={pooler_port}"
+    return f"postgresql://freehold_{role}:${{secret:postgres_{role}}}@/{DATABASE}?host={where}"
 
 
 def service_database_url(database: str) -> str:
@@ -37,6 +40,7 @@ def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
         **_agents(settings),
         **_database(settings),
         **_redis(settings),
+        **_traces(settings),
         **({"FREEHOLD_MODEL": engine.model, **_model(settings)} if engine.name != "none" else {}),
         **({"FREEHOLD_MODEL_CONTEXT": str(engine.context)} if engine.context else {}),
     }
@@ -54,7 +58,8 @@ def _agents(settings: Settings) -> Mapping[str, str]:
 
 def _database(settings: Settings) -> Mapping[str, str]:
     if not settings.database.url:
-        return {"DATABASE_URL": role_url("app"), "FREEHOLD_READER_DATABASE_URL": role_url("reader")}
+        pooler_port = settings.pooler.port if "pooler" in settings.stack.services else None
+        return {"DATABASE_URL": role_url("app", pooler_port), "FREEHOLD_READER_DATABASE_URL": role_url("reader", pooler_port)}
     reader = {"FREEHOLD_READER_DATABASE_URL": "${secret:reader_url}"} if settings.tools.sql.url else {}
     return {"DATABASE_URL": "${secret:database_url}", **reader}
 
@@ -70,6 +75,24 @@ def _redis(settings: Settings) -> Mapping[str, str]:
 def gateway_key(settings: Settings) -> str:
     """What parts of the stack send to the gateway, as a reference. LiteLLM wants its keys to begin like that."""
     return f"sk-${{secret:{'gateway_key' if settings.stack.target == 'native' else 'gateway_master_key'}}}"
+
+
+def _traces(settings: Settings) -> Mapping[str, str]:
+    """Where spans go, unless the user said so in the settings."""
+    if "tracing" not in settings.stack.services or settings.telemetry.otlp_endpoint:
+        return {}
+    if settings.tracing.backend == "langfuse":
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"{settings.tracing.langfuse.base_url}/api/public/otel",
+            "OTEL_EXPORTER_OTLP_HEADERS": "${secret:langfuse_headers}",
+        }
+    key = {"OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{PHOENIX_MARK}${{secret:phoenix_key}}"}
+    return {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://${address:phoenix}", **(key if phoenix_has_users(settings) else {})}
+
+
+def phoenix_has_users(settings: Settings) -> bool:
+    """Whether people sign in to Phoenix: wherever others than the user of this machine can reach it."""
+    return settings.stack.target != "native" or not settings.tracing.is_loopback
 
 
 def _model(settings: Settings) -> Mapping[str, str]:

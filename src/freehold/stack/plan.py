@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from freehold.config.services import LangfuseSection
 from freehold.config.settings import Option, Settings
+from freehold.core.errors import ConfigError
 from freehold.core.machine import Machine
 from freehold.models.catalogue import Model
 from freehold.stack.deployment import Deployment, described, within_containers
 from freehold.stack.engine import Engine, choose_engine
 from freehold.stack.environment import agent_environment
 from freehold.stack.service import Secret, Service
-from freehold.stack.services import fetch, gateway, llama_cpp, migrate, monitoring, postgres, server, valkey, vllm, worker
+from freehold.stack.services import (
+    experiments,
+    fetch,
+    gateway,
+    llama_cpp,
+    migrate,
+    monitoring,
+    pooler,
+    postgres,
+    search,
+    server,
+    tracing,
+    valkey,
+    vllm,
+    worker,
+)
 
 #: Makes the services of an optional part; it is handed those that were planned before it.
 Part = Callable[[Deployment, tuple[Service, ...]], Iterable[Service]]
 
 #: Optional parts in the order they are planned. Those that route to others or measure them come last.
 OPTIONAL: Mapping[Option, Part] = {
+    "pooler": pooler.services,
+    "search": search.services,
     "gateway": gateway.services,
+    "tracing": tracing.services,
+    "experiments": experiments.services,
     "monitoring": monitoring.services,
 }
 
@@ -70,6 +93,7 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
     Raises:
         ConfigError: the settings name a model or engine that cannot run on this machine.
     """
+    _check_services(settings)
     machine = described(settings, machine)
     if settings.stack.target != "native":
         settings = within_containers(settings)
@@ -86,6 +110,33 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
         machine=machine,
         fingerprint=_fingerprint(settings, services, version),
     )
+
+
+#: What to do about an optional service that needs the stack's own PostgreSQL, where there is none.
+_WITH_OWN_DATABASE: Mapping[Option, str] = {
+    "tracing": 'run Phoenix yourself, set telemetry.otlp_endpoint to it and tracing.backend = "otlp"',
+    "experiments": "run MLflow beside your own database",
+    "pooler": "put a PgBouncer of your own in front of it, and name that in database.url",
+}
+
+
+def _check_services(settings: Settings) -> None:
+    """What optional services need of other sections; checked here, where secrets and addresses are all known, not in each process."""
+    asked, tracing = settings.stack.services, settings.tracing
+    langfuse = tracing.langfuse
+    if "tracing" in asked and tracing.backend == "langfuse" and not (langfuse.base_url and langfuse.public_key and langfuse.secret_key):
+        raise ConfigError(
+            'tracing.langfuse: base_url, public_key and secret_key are needed when tracing.backend is "langfuse"',
+            hint="Langfuse shows the keys in its settings; LANGFUSE_BASE_URL, LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY set them too",
+        )
+    if "tracing" in asked and tracing.backend == "otlp" and not settings.telemetry.otlp_endpoint:
+        raise ConfigError('telemetry.otlp_endpoint: needed when tracing.backend is "otlp"', hint="set it, or OTEL_EXPORTER_OTLP_ENDPOINT")
+    own = [option for option in asked if option in _WITH_OWN_DATABASE and (option != "tracing" or tracing.backend == "phoenix")]
+    if own and settings.database.url:
+        raise ConfigError(
+            f'stack.services: "{own[0]}" needs the stack\'s own PostgreSQL, but database.url names another one',
+            hint=_WITH_OWN_DATABASE[own[0]],
+        )
 
 
 def _services(deployment: Deployment) -> list[Service]:
@@ -126,6 +177,7 @@ def given_secrets(settings: Settings) -> Mapping[str, SecretStr]:
         "reader_url": settings.tools.sql.url,
         "endpoint_key": settings.model.api_key if settings.model.base_url else None,
         **_notify_secrets(settings),
+        "langfuse_headers": _langfuse_headers(settings.tracing.langfuse) if settings.tracing.backend == "langfuse" else None,
     }
     if settings.stack.target != "native":
         given |= {"webhook_secret": settings.webhooks.secret, "otlp_headers": settings.telemetry.otlp_headers}
@@ -141,6 +193,14 @@ def _notify_secrets(settings: Settings) -> Mapping[str, SecretStr | None]:
         "alert_slack_url": notify.slack_url,
         "alert_smtp_password": notify.smtp_password,
     }
+
+
+def _langfuse_headers(langfuse: LangfuseSection) -> SecretStr | None:
+    """As in OTEL_EXPORTER_OTLP_HEADERS: Langfuse knows a project by its two keys."""
+    if not (langfuse.public_key and langfuse.secret_key):
+        return None
+    both = b64encode(f"{langfuse.public_key}:{langfuse.secret_key.get_secret_value()}".encode()).decode()
+    return SecretStr(f"authorization=Basic%20{quote(both)},x-langfuse-ingestion-version=4")
 
 
 def _secrets(settings: Settings, engine: Engine, services: tuple[Service, ...]) -> Iterable[Secret]:

@@ -72,7 +72,7 @@ class Secret:
 class File:
     """A file that a service reads: name under `${files}`, e.g. "nginx.conf", and text with placeholders.
 
-    It holds no secrets, but for containers: there `${secret:…}` is filled when the service starts, in its memory alone.
+    One with `${secret:…}` in it is filled when the service starts, and readable by that service alone; in containers it lies in memory.
     """
 
     name: str
@@ -105,7 +105,8 @@ class Health:
     """How one sees that a service does its work, or for a task, nothing: a task is done when it exits with 0."""
 
     probe: Probe
-    #: http: a URL; postgres and valkey: the folder of the socket (a placeholder); ready: `${ready}`; alive: empty.
+    #: http: a URL; postgres: the folder of its socket, the socket itself, or an address; valkey: its socket or address; ready: `${ready}`;
+    #: alive: empty.
     target: str = ""
     interval_seconds: float = 5.0
     #: How long the first success may take before the start counts as failed.

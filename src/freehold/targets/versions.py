@@ -23,6 +23,7 @@ class Version(BaseModel):
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     lock: str | None = None
     debian: tuple[str, ...] = ()
+    present: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None
     run: tuple[str, ...] = ()
 
     @property

@@ -106,20 +106,7 @@ WRONG_FILES += (
     ("[quotas]\nruns_per_minute = 0\n", "quotas.runs_per_minute: expected"),
     ("[quotas.organisation]\nruns_per_hour = 5\n", "quotas.organisation.runs_per_hour: no such key"),
     ('[retention]\naudit = "soon"\n', "retention.audit: expected an age"),
-    (
-        '[stack]\nservices = ["tracing"]\n[tracing]\nbackend = "langfuse"\n',
-        'tracing.langfuse: base_url, public_key and secret_key are needed when tracing.backend is "langfuse"',
-    ),
-    (
-        '[stack]\nservices = ["tracing"]\n[tracing]\nbackend = "otlp"\n',
-        'telemetry.otlp_endpoint: needed when tracing.backend is "otlp"',
-    ),
     ('[tracing.langfuse]\nbase_url = "langfuse"\n', "tracing.langfuse.base_url: expected a URL such as"),
-    (
-        '[stack]\nservices = ["pooler"]\n[database]\nurl = "postgresql://db"\n',
-        'stack.services: "pooler" needs the stack\'s own PostgreSQL, but database.url names another one',
-    ),
-    ('[stack]\nservices = ["tracing"]\n[database]\nurl = "postgresql://db"\n', 'stack.services: "tracing" needs the stack\'s own'),
 )
 
 

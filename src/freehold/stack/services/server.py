@@ -28,7 +28,7 @@ def service(settings: Settings, told: Mapping[str, str]) -> Service:
         environment="user",
         ports=(Port(port, host, "server.port", "--port"),),
         health=Health("http", "http://${address:server}/ok", start_seconds=120),
-        needs=("postgres", "valkey", "migrate"),
+        needs=("postgres", "valkey", "migrate", "pooler"),
         grace_seconds=15,
         metrics=Metrics(key="metrics_key" if measured else None),
         secrets=(METRICS_KEY,) if measured else (),

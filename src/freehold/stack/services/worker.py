@@ -23,7 +23,7 @@ def service(settings: Settings, told: Mapping[str, str]) -> Service:
         env={**told, **shown, "FREEHOLD_READY_FILE": "${ready}"},
         environment="user",
         health=Health("ready", "${ready}", start_seconds=120),
-        needs=("postgres", "valkey", "migrate"),
+        needs=("postgres", "valkey", "migrate", "pooler"),
         grace_seconds=settings.worker.drain_seconds + 5,
         replicas=settings.worker.count,
         ports=(Port(METRICS_PORT, "", "monitoring", name="metrics"),) if measured else (),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from freehold.config import paths
@@ -49,6 +50,8 @@ def layout(
             users.append(user.name)
             found.update(programs.postgres(programs.postgres_for_service_user()))
             places["postgres"] = _system_place(home, user)
+            # PgBouncer does not run as root either; its socket lies beside that of the server.
+            places["pooler"] = replace(places["postgres"], data=places["postgres"].data.with_name("pooler"))
         else:
             found.update(programs.postgres(programs.postgres_folder()))
     if stack.service("valkey"):

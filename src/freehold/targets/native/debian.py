@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from freehold.core.errors import DownloadError, Incompatible
@@ -23,10 +24,26 @@ _COMPLETE = ".complete"
 _INSIDE = ("usr/bin", "usr/sbin", "bin", "sbin")
 
 
-def on_path(name: str) -> Path | None:
-    """A program on the PATH, or where the system keeps servers."""
+def on_path(name: str, oldest: str | None = None) -> Path | None:
+    """A program on the PATH, or where the system keeps servers; with `oldest`, e.g. "1.21", one that says it is no older."""
     found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(SYSTEM_FOLDERS))
-    return Path(found) if found else None
+    if found is None or (oldest and _says_version(found) < _numbers(oldest)):
+        return None
+    return Path(found)
+
+
+def _says_version(program: str) -> tuple[int, ...]:
+    """What `--version` says, e.g. (1, 24, 1); nothing where it says none."""
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10).stdout  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    match = re.search(r"\d+(\.\d+)+", said)
+    return _numbers(match[0]) if match else ()
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def unpacked(packages: tuple[str, ...], name: str, cache: Path) -> tuple[str, ...] | None:

@@ -51,11 +51,13 @@ async def _http(url: str) -> str | None:
     return None if words[1] == b"200" else f"HTTP {words[1].decode(errors='replace')}"
 
 
-async def _postgres(folder: str) -> str | None:
+async def _postgres(place: str) -> str | None:
     """Knock as a client does. A request for a password means it takes connections; an error names what it waits for."""
-    reader, writer = await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.5432")
+    name = place.rpartition("/")[2]
+    socket = place if name.startswith(".s.PGSQL.") else f"{place}/.s.PGSQL.5432"
+    reader, writer = await asyncio.open_unix_connection(socket)
     try:
-        words = b"user\0freehold_app\0database\0postgres\0\0"
+        words = b"user\0freehold_app\0database\0" + (b"freehold" if socket == place else b"postgres") + b"\0\0"
         writer.write(struct.pack("!ii", 8 + len(words), _PROTOCOL_3) + words)
         kind = await reader.readexactly(1)
         if kind == b"R":

@@ -159,7 +159,7 @@ class Keeper:
                 await need.ready.wait()
 
     async def _prepare(self) -> None:
-        _write_files(self.process)
+        _write_files(self.process, self.home.secrets)
         if self.process.once and not _exists(self.process.once.produces):
             await self._prepare_once(self.process.once)
 
@@ -367,11 +367,12 @@ def _memory(pid: int) -> int | None:
     return total
 
 
-def _write_files(process: Process) -> None:
+def _write_files(process: Process, folder_of_secrets: Path) -> None:
     for folder in process.folders:
         files.make_folder(Path(folder), process.user)
-    for file in process.files:
-        files.write_private(Path(file.path), file.text, process.user)
+    texts = secrets.resolve(folder_of_secrets, {file.path: file.text for file in process.files})
+    for path, text in texts.items():
+        files.write_private(Path(path), text, process.user)
 
 
 def _exists(path: str) -> bool:

@@ -39,12 +39,15 @@ def wanted(stack: Stack) -> Mapping[str, Version]:
     """The programs of a stack that are installed here, by name; its engine and its stores are looked after elsewhere."""
     known = versions()
     names = sorted({service.program for service in stack.services} & known.keys())
-    return {name: known[name] for name in names if known[name].lock or known[name].debian}
+    return {name: known[name] for name in names if known[name].lock or known[name].debian or known[name].present}
 
 
 def existing(program: str, version: Version, cache: Path) -> Argv | None:
     """How a program that is here already is started; nothing is fetched."""
     run = version.run or (program,)
+    if version.present:
+        newest = debian.on_path(run[0], version.present)
+        return (str(newest), *run[1:]) if newest else None
     if version.debian and (found := debian.on_path(run[0])):
         return (str(found), *run[1:])
     if version.lock:
@@ -76,6 +79,11 @@ async def ensure(program: str, version: Version, cache: Path, progress: Progress
     if found := existing(program, version, cache):
         return found
     run = version.run or (program,)
+    if version.present:
+        raise Incompatible(
+            f"{program} {version.present} or newer is not on the PATH",
+            hint="install it (Debian 13, Ubuntu 24.10, Fedora and Homebrew have it; PostgreSQL's own apt repository has it for older ones)",
+        )
     if version.lock is None:
         return (*await debian.fetch(program, version.debian, run[0], cache, progress), *run[1:])
     lock = locks.read(version.lock)
@@ -101,6 +109,8 @@ def _in(home: Path, run: Argv) -> Argv:
 
 
 def _need(program: str, version: Version) -> Need:
+    if version.present:
+        return Need(f"{program} {version.present} or newer on the PATH, which you install", None, None)
     if version.lock is None:
         return Need(f"{program}, from the distribution's packages {', '.join(version.debian)}", None, None)
     size = locks.read(version.lock).size

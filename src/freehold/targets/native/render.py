@@ -136,8 +136,16 @@ def _postgres(process: Process, layout: Layout) -> Process:
     )
 
 
+def _pgbouncer(process: Process, layout: Layout) -> Process:
+    """Started by root it reads its passwords as root, and then becomes the user that Postgres runs as."""
+    if process.user is None:
+        return process
+    program, *args = process.argv
+    return replace(process, user=None, argv=(program, "-u", process.user.name, *args))
+
+
 #: What a program needs on this target beyond its command line.
-_EXPANSIONS: Mapping[str, Callable[[Process, Layout], Process]] = {"postgres": _postgres}
+_EXPANSIONS: Mapping[str, Callable[[Process, Layout], Process]] = {"postgres": _postgres, "pgbouncer": _pgbouncer}
 
 
 def _expand(process: Process, service: Service, layout: Layout) -> Process:
