@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,10 @@ from freehold.cli import output
 
 
 async def backup(
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; default: freehold-DATE-TIME.backup in this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write, or a folder for freehold-DATE-TIME.backup; default: this folder.")
+    ] = None,
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Remove older backups of that folder, but for so many.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml; default: the one in this folder.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -21,11 +23,15 @@ async def backup(
     It holds every thread, run and document, unencrypted; no secrets and no settings: keep freehold.toml elsewhere too.
     """
     from freehold.config import load, paths
+    from freehold.core.errors import InvalidRequest
     from freehold.operate.backup import backup as save
     from freehold.operate.backup import native
+    from freehold.operate.backup.kept import forget, named
     from freehold.targets.native.home import Home
 
-    path = out or Path(f"freehold-{datetime.now().astimezone():%Y%m%d-%H%M%S}.backup")
+    if keep and out and not out.is_dir():
+        raise InvalidRequest("--keep: goes with a folder in --out")
+    path = named(out or Path())
     home, progress = Home(paths.home()), output.progress(json)
     server = native.server(load.load(config), home)
     if home.is_running() or server.only_schema:
@@ -33,6 +39,8 @@ async def backup(
     else:
         async with native.alone(home, progress):
             done = await save(server, path.absolute(), progress)
+    removed = forget(path.parent, keep) if keep else []
     names = [part.name for part in done.manifest.parts]
     data = {"file": str(done.path), "bytes": done.size, "databases": names, "version": done.manifest.version, "made": done.manifest.made}
+    data["removed"] = removed
     output.emit(data, f"{done.path}: {', '.join(names)}, {output.size(done.size)}", json=json)

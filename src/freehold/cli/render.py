@@ -53,6 +53,40 @@ def compose(
     output.emit(data, lambda: _human(written), json=json)
 
 
+@app.command()
+def systemd(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the units to.")],
+    user: Annotated[bool, typer.Option("--user", help="Units of your own service manager, without root.")] = False,
+    run_as: Annotated[str | None, typer.Option("--run-as", help="User of the machine's service; default: who calls this.")] = None,
+    compose_folder: Annotated[
+        Path | None, typer.Option("--compose", help="A folder that `freehold render compose` wrote; default: the native stack.")
+    ] = None,
+    backups: Annotated[Path | None, typer.Option("--backups", help="Folder for a backup each day; the last seven are kept.")] = None,
+    prune: Annotated[
+        str | None, typer.Option("--prune", metavar="AGE", help='Remove checkpoints older than this each day, e.g. "30d".')
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml; default: the one in this folder.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Units of systemd for the stack of this folder, with timers for what is due each day."""
+    from freehold.config import load
+    from freehold.operate import units
+
+    wanted = units.Wanted(user=user, run_as=run_as, compose=compose_folder, backups=backups, prune=prune)
+    names = units.write(load.load(config), wanted, out)
+    timers = [name for name in names if name.endswith(".timer")]
+    enabled = [name for name in names if name.endswith(".service") and name.removesuffix(".service") + ".timer" not in timers] + timers
+    where, manager = ("~/.config/systemd/user", "systemctl --user") if user else ("/etc/systemd/system", "sudo systemctl")
+    commands = [
+        f"{'mkdir -p ' + where + ' && cp' if user else 'sudo cp'} {out}/* {where}/",
+        f"{manager} daemon-reload",
+        f"{manager} enable --now {' '.join(enabled)}",
+        *(["loginctl enable-linger    # it runs without you being logged in"] if user else []),
+    ]
+    data = {"folder": str(out), "units": names, "commands": commands}
+    output.emit(data, lambda: "\n".join([f"{out}: {', '.join(names)}", "", "Then:", *(f"  {line}" for line in commands)]), json=json)
+
+
 def _human(written: Written) -> str:
     names = ", ".join(service.name for service in written.stack.ordered())
     lines = [f"{written.folder} is ready: {names}"]

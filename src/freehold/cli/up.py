@@ -92,6 +92,8 @@ def _data(outcome: Outcome) -> dict[str, object]:
 
 
 def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
+    from freehold.targets.systemd import notify
+
     url = outcome.status.server_url
     first = "Freehold is running already." if outcome.was_running else "Freehold is up."
     lines = [output.paint(first, "1;32"), ""]
@@ -102,7 +104,7 @@ def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
         lines += ["", f"  tokens of {loaded.settings.oidc.issuer} are taken"]
     if loaded.settings.server.takes_keys:
         lines += ["", f"  API keys are needed; the first one is in {home.secrets / 'api_key'}"]
-    if outcome.new_api_key:
+    if outcome.new_api_key and not notify.is_listening():  # a journal keeps what is printed
         lines += [f"  {outcome.new_api_key}", "  It is shown this once."]
     lines += ["", "Try:", '  freehold ask "What is 42 * 17? Use the calculator."']
     return "\n".join(lines)
@@ -117,7 +119,9 @@ async def _stay(home: Home, supervisor: subprocess.Popen[bytes], *, json: bool) 
     from freehold.core.errors import TimedOut, Unhealthy
     from freehold.targets.native import run
     from freehold.targets.native import up as native
+    from freehold.targets.systemd import notify
 
+    notify.ready()
     output.say("Ctrl-C ends it; `freehold up --detach` would leave it running.")
     shown: dict[str, tuple[str, str | None]] = {}
     try:
@@ -126,6 +130,7 @@ async def _stay(home: Home, supervisor: subprocess.Popen[bytes], *, json: bool) 
                 _show_changes(await run.status(home), shown)
             await asyncio.sleep(0.5)
     except asyncio.CancelledError:
+        notify.stopping()
         await native.end(home, supervisor, output.progress(json))
         output.say("all services have ended; the data is kept")
         return

@@ -65,6 +65,7 @@ VARIABLES: tuple[Variable, ...] = (
         "FREEHOLD_WEBHOOK_SECRET", "What the secrets that webhooks are signed with are derived from (same as webhooks.secret).", secret=True
     ),
     Variable("FREEHOLD_LLAMA_SERVER", "Path of a llama-server to use instead of fetching or building one."),
+    Variable("NOTIFY_SOCKET", "Set by systemd: where it is told that the stack is ready."),
     Variable("NO_COLOR", "Any value: plain output without colours."),
     Variable("CI", "Any value: no prompts and no moving progress bars."),
 )
