@@ -17,6 +17,7 @@ import redis.asyncio  # noqa: E402
 
 from freehold.lab.scripted_model import ECHO_AGENT, ScriptedModel, serving  # noqa: E402
 from freehold.storage.migrate import migrate, provision  # noqa: E402
+from tests.support import nginx  # noqa: E402
 from tests.support.servers import PostgresServer, ValkeyServer  # noqa: E402
 
 _TEMPLATE = "freehold_template"
@@ -42,6 +43,12 @@ class Database:
     #: Read-only, what query_database connects as.
     reader_url: str
     superuser_url: str
+
+
+@pytest.fixture(scope="session")
+def nginx_program() -> tuple[str, ...]:
+    """Start of the command line of the real nginx."""
+    return nginx.program()
 
 
 @pytest.fixture(scope="session")

@@ -254,6 +254,8 @@ def serve(loaded: Loaded) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=bool(settings.server.trusted_proxies),
+        forwarded_allow_ips=list(settings.server.trusted_proxies),  # who connects, else, is who connects
         timeout_keep_alive=75,  # longer than clients and proxies keep an idle connection, so none is closed as it is used again
         ws_max_size=int(settings.limits.request_body_mb * 1024 * 1024),
         timeout_graceful_shutdown=3,  # open streams are cut then; clients go on from their last id

@@ -187,8 +187,19 @@ async def test_every_route_is_in_the_document_or_known_to_be_outside_it() -> Non
     assert hidden - HIDDEN == set(), "what the walk cannot see needs a test of its own; say here that it has one"
 
 
-#: Health and documents without an object; the WebSocket has its own strangers in tests/api/streaming; the rest answers nobody.
-HIDDEN = {*PUBLIC, "/openapi.json", "/docs", "/docs/{asset}", "/threads/{thread_id}/stream/events", "/mcp/", "/mcp", "/ui/{graph_id}"}
+#: Health and documents without an object; the WebSocket has its own strangers in tests/api/streaming, what the edge asks in
+#: test_auth_check.py; the rest answers nobody.
+HIDDEN = {
+    *PUBLIC,
+    "/openapi.json",
+    "/docs",
+    "/docs/{asset}",
+    "/threads/{thread_id}/stream/events",
+    "/mcp/",
+    "/mcp",
+    "/ui/{graph_id}",
+    "/auth/check",
+}
 
 
 async def test_no_route_gives_or_changes_what_is_somebody_elses(walk: Walk) -> None:

@@ -71,6 +71,8 @@ COMMANDS: Mapping[str, Command] = {
     "worker": Command("freehold.cli.worker:worker", "Run a worker in the foreground."),
     "secrets": Command("freehold.cli.secrets:app", "Secrets of the stack: list, rotate."),
     "keys": Command("freehold.cli.keys:app", "API keys: create, list, rotate, revoke."),
+    "certificate": Command("freehold.cli.certificate:app", "The certificate of the edge: show, renew."),
+    "edge": Command("freehold.cli.edge:app", "The edge: user adds a name with a password."),
     "config": Command("freehold.cli.config:app", "Show the configuration and where each value comes from."),
     "version": Command("freehold.cli.version:version", "Print the version."),
 }

@@ -30,6 +30,9 @@ FROM_ENVIRONMENT: Mapping[str, str] = {
     "FREEHOLD_MODEL_CONTEXT": "model.context",
     "FREEHOLD_READER_DATABASE_URL": "tools.sql.url",
     "FREEHOLD_WEBHOOK_SECRET": "webhooks.secret",
+    "FREEHOLD_PUBLIC_URLS": "server.public_urls",
+    "FREEHOLD_TRUSTED_PROXIES": "server.trusted_proxies",
+    "FREEHOLD_SERVER_AUTH": "server.auth",
     "OTEL_EXPORTER_OTLP_ENDPOINT": "telemetry.otlp_endpoint",
     "OTEL_EXPORTER_OTLP_HEADERS": "telemetry.otlp_headers",
     "LANGFUSE_BASE_URL": "tracing.langfuse.base_url",
@@ -215,6 +218,15 @@ def _check_combinations(settings: Settings, origins: Mapping[str, str]) -> None:
             f'oidc.issuer and oidc.audience: needed when server.auth is "{settings.server.auth}"',
             hint="the issuer is your identity provider's URL, the audience what its tokens for this server have in `aud`",
         )
+    edge = settings.edge
+    if edge.tls == "files" and not (edge.certificate and edge.key):
+        raise ConfigError('edge.certificate and edge.key: needed when edge.tls is "files"')
+    if edge.tls == "acme" and not any("." in name for name in edge.names):
+        raise ConfigError('edge.names: needed when edge.tls is "acme"', hint="the public host names of this machine")
+    if edge.auth == "basic" and not edge.users:
+        raise ConfigError('edge.users: needed when edge.auth is "basic"', hint="`freehold edge user NAME --file edge.users` writes one")
+    if edge.expose and not edge.names:
+        raise ConfigError("edge.names: needed for edge.expose", hint="dashboards are shown under names below the first one")
     if settings.model.engine == "openai" and not settings.model.base_url:
         raise ConfigError('model.base_url: needed when model.engine is "openai"', hint="set it, or OPENAI_BASE_URL")
     if settings.server.port == settings.model.port and not settings.model.base_url and settings.server.host == settings.model.host:

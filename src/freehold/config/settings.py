@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from freehold.config.edge import EdgeSection
 from freehold.config.monitoring import MonitoringSection
 from freehold.config.section import LOOPBACK_HOSTS, Port, PositiveInt, Seconds, Section, http_url
 from freehold.config.services import ExperimentsSection, GatewaySection, PoolerSection, SearchSection, TracingSection, WebuiSection
@@ -53,6 +54,13 @@ class MachineSection(Section):
     """Its NVIDIA GPUs in the order of nvidia-smi, e.g. [{ name = "NVIDIA L4", memory_gb = 24 }]; default: those of this machine."""
 
 
+def _origin(url: str, example: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path:
+        raise ValueError(f'expected an origin such as "{example}", got "{url}"')
+    return url.lower()
+
+
 class ServerSection(Section):
     host: str = "127.0.0.1"
     """Address the agent server listens on. Anything but loopback demands API keys."""
@@ -63,14 +71,31 @@ class ServerSection(Section):
     auth: Literal["auto", "none", "keys", "oidc", "both"] = "auto"
     """Who may call: "none" (loopback only), "keys" (API keys), "oidc" (tokens of the issuer in [oidc]), "both", or "auto": none on
     loopback, keys elsewhere."""
+    public_urls: tuple[str, ...] = ()
+    """URLs under which a proxy on this machine shows it, e.g. ["https://agents.example.com"]; the stack's own edge is known."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed; the stack's own edge is known."""
+
+    @field_validator("public_urls", "trusted_proxies", mode="before")
+    @classmethod
+    def _words(cls, given: object) -> object:
+        return tuple(given.split()) if isinstance(given, str) else given  # from a variable of the environment
+
+    @field_validator("public_urls")
+    @classmethod
+    def _public_urls_are_origins(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_origin(url, "https://agents.example.com") for url in urls)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ip_network(network)) for network in networks)
 
     @field_validator("cors_origins")
     @classmethod
     def _origins_are_urls(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
-            parts = urlsplit(origin)
-            if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path:
-                raise ValueError(f'expected an origin such as "http://localhost:3000", got "{origin}"')
+            _origin(origin, "http://localhost:3000")
         return origins
 
     @property
@@ -368,3 +393,4 @@ class Settings(Section):
     search: SearchSection = SearchSection()
     pooler: PoolerSection = PoolerSection()
     monitoring: MonitoringSection = MonitoringSection()
+    edge: EdgeSection = EdgeSection()

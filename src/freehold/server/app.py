@@ -33,6 +33,7 @@ from freehold.server.routes import (
     a2a,
     assistants,
     audit,
+    auth_check,
     chat,
     crons,
     inbox,
@@ -52,6 +53,7 @@ from freehold.server.routes import (
 #: In the order requests are matched: fixed paths of a resource before its `{id}` ones.
 ROUTERS = (
     system.router,
+    auth_check.router,
     assistants.router,
     threads.router,
     state.router,

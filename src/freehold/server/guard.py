@@ -52,6 +52,9 @@ class Guard:
         self._app = app
         self._keyless = not settings.server.needs_keys
         self._port = settings.server.port
+        #: What a proxy in front is called, e.g. `b"https://localhost:8443"`: as good as our own names.
+        self._public = frozenset(url.encode() for url in settings.server.public_urls)
+        self._public_hosts = frozenset(url.partition(b"://")[2] for url in self._public)
         self._origins = Origins(settings.server.cors_origins, cors, everybody=not self._keyless)
         self._max_bytes = int(settings.limits.request_body_mb * 1024 * 1024)
 
@@ -83,7 +86,8 @@ class Guard:
     def _check(self, scope: Scope, headers: Headers, origin: bytes) -> None:
         if self._keyless:
             port = (scope.get("server") or ("", None))[1] or self._port
-            _check_host(headers.get(b"host", b"").lower(), port)
+            if (host := headers.get(b"host", b"").lower()) not in self._public_hosts:
+                _check_host(host, port)
             self._check_origin(scope, headers, origin, port)
         elif scope["type"] == "websocket" and origin:
             self._check_socket_origin(scope, headers, origin)
@@ -95,7 +99,7 @@ class Guard:
 
     def _check_origin(self, scope: Scope, headers: Headers, origin: bytes, port: int) -> None:
         if origin:
-            if not self._origins.rules(origin) and origin not in {b"http://" + host for host in _hosts(port)}:
+            if not self._origins.rules(origin) and origin not in self._public | {b"http://" + host for host in _hosts(port)}:
                 shown = origin.decode("latin-1")[:100]
                 raise Refused(
                     403,

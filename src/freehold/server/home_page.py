@@ -57,7 +57,8 @@ def _agents(parts: ServerParts) -> str:
 def _examples(parts: ServerParts, *, keyed: bool) -> str:
     agent = "assistant" if keyed else next(iter(parts.graphs.graphs), "assistant")
     filled = Template(_PROGRAM).substitute(
-        url=parts.settings.server.url + (parts.graphs.project.http.mount_prefix if parts.graphs.project else ""),
+        url=next(iter(parts.settings.server.public_urls), parts.settings.server.url)
+        + (parts.graphs.project.http.mount_prefix if parts.graphs.project else ""),
         agent=agent,
         key=' -H "x-api-key: $KEY"' if keyed else "",
         argument=", api_key=..." if keyed else "",

@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from freehold.server import errors
 
-#: Answered without the prefix too: programs on this machine look there whether the server is well.
-_UNPREFIXED = frozenset({"/ok", "/health", "/metrics"})
+#: Answered without the prefix too: programs on this machine look there whether the server is well, and the edge who somebody is.
+_UNPREFIXED = frozenset({"/ok", "/health", "/metrics", "/auth/check"})
 
 
 class MountPrefix:

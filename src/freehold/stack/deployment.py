@@ -22,7 +22,12 @@ class Deployment:
 
     def has(self, option: Option) -> bool:
         """Whether an optional part runs. In containers the edge always does: it alone is reached from outside."""
-        return option in self.settings.stack.services or (option == "edge" and self.settings.stack.target == "compose")
+        return has(self.settings, option)
+
+
+def has(settings: Settings, option: Option) -> bool:
+    """As `Deployment.has`, before there is one."""
+    return option in settings.stack.services or (option == "edge" and settings.stack.target == "compose")
 
 
 def within_containers(settings: Settings) -> Settings:

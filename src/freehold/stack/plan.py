@@ -15,11 +15,13 @@ from freehold.config.settings import Option, Settings
 from freehold.core.errors import ConfigError
 from freehold.core.machine import Machine
 from freehold.models.catalogue import Model
-from freehold.stack.deployment import Deployment, described, within_containers
+from freehold.stack.deployment import Deployment, described, has, within_containers
+from freehold.stack.edge.site import behind_edge
 from freehold.stack.engine import Engine, choose_engine
 from freehold.stack.environment import agent_environment
 from freehold.stack.service import Secret, Service
 from freehold.stack.services import (
+    edge,
     experiments,
     fetch,
     gateway,
@@ -47,6 +49,7 @@ OPTIONAL: Mapping[Option, Part] = {
     "tracing": tracing.services,
     "experiments": experiments.services,
     "monitoring": monitoring.services,
+    "edge": edge.services,
 }
 
 
@@ -97,6 +100,8 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
     machine = described(settings, machine)
     if settings.stack.target != "native":
         settings = within_containers(settings)
+    if has(settings, "edge"):
+        settings = behind_edge(settings)
     engine = choose_engine(settings, machine)
     deployment = Deployment(settings, machine, engine, agent_environment(settings, engine))
     services = tuple(_without_missing_needs(_services(deployment)))

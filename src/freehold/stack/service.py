@@ -66,6 +66,8 @@ class Secret:
     about: str
     #: What was stored with it cannot be read with another, so that it is never changed: a key that encrypts, for instance.
     lasting: bool = False
+    #: Path on this machine of the user's own file that holds its value; None: the settings do.
+    file: str | None = None
 
 
 @dataclass(frozen=True)

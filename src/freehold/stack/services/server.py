@@ -24,7 +24,7 @@ def service(settings: Settings, told: Mapping[str, str]) -> Service:
         name="server",
         program="freehold",
         args=("serve", "--host", "${listen}", "--port", str(port)),
-        env={**told, **first_key, **(metrics_environment() if measured else {})},
+        env={**told, **first_key, **_in_front(settings), **(metrics_environment() if measured else {})},
         environment="user",
         ports=(Port(port, host, "server.port", "--port"),),
         health=Health("http", "http://${address:server}/ok", start_seconds=120),
@@ -35,3 +35,15 @@ def service(settings: Settings, told: Mapping[str, str]) -> Service:
         networks=("apps", "data", "models", "observe", "out"),
         about="agent server",
     )
+
+
+def _in_front(settings: Settings) -> Mapping[str, str]:
+    """What the edge, planned with these settings, makes of the server: its names, whom it believes, whether it needs keys."""
+    server = settings.server
+    if not server.public_urls:
+        return {}
+    return {
+        "FREEHOLD_PUBLIC_URLS": " ".join(server.public_urls),
+        "FREEHOLD_TRUSTED_PROXIES": " ".join(server.trusted_proxies),
+        "FREEHOLD_SERVER_AUTH": server.auth,
+    }

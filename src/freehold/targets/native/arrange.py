@@ -56,6 +56,13 @@ def layout(
             found.update(programs.postgres(programs.postgres_folder()))
     if stack.service("valkey"):
         found["valkey"] = programs.valkey()
+    if "nginx" in found and _is_root():
+        user = programs.service_user()
+        found["nginx"] = (*found["nginx"], "-g", f"user {user.name};")
+        if stack.service("edge"):
+            programs.make_system_folder()
+            files.make_folder(system_folder(home), user)
+            places["edge"] = Place(edge_folder(home), paths.runtime(home.path))
     return Layout(
         home=home.path,
         runtime=paths.make_private(paths.runtime(home.path)),
@@ -72,6 +79,11 @@ def layout(
 def system_folder(home: Home) -> Path:
     """Where root keeps what the service user owns, for one stack."""
     return programs.SYSTEM_FOLDER / paths.identity(home.path)
+
+
+def edge_folder(home: Home) -> Path:
+    """What the edge reads beside its configuration: where the user that root lets it work as can read it."""
+    return system_folder(home) / "edge" if _is_root() else home.path / "data" / "edge"
 
 
 def check_space(folder: Path, needed: int = SMALLEST_FREE_BYTES) -> None:

@@ -67,8 +67,8 @@ def postgres_for_service_user() -> Path:
     programs = SYSTEM_FOLDER / "programs"
     final = programs / f"postgres-{version}"
     if not final.exists():
-        for folder in (SYSTEM_FOLDER, programs):
-            _make_public(folder)
+        make_system_folder()
+        _make_public(programs)
         partial = programs / f"postgres-{version}.new"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o755)
@@ -79,6 +79,11 @@ def postgres_for_service_user() -> Path:
         _let_everybody_read(partial)
         partial.rename(final)
     return final / source.name
+
+
+def make_system_folder() -> None:
+    """The folder that everybody may pass through. Only for root."""
+    _make_public(SYSTEM_FOLDER)
 
 
 def service_user() -> User:

@@ -23,12 +23,21 @@ def ensure(folder: Path, wanted: Iterable[Secret], given: Mapping[str, SecretStr
     new = []
     for secret in wanted:
         path = folder / secret.name
-        if secret.source == "given":
+        if secret.file:
+            write_private(path, _given(secret.file))
+        elif secret.source == "given":
             write_private(path, given[secret.name].get_secret_value() + "\n")
         elif not path.exists():
             write_private(path, secrets.token_urlsafe(32) + "\n")
             new.append(secret.name)
     return new
+
+
+def _given(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotConfigured(f"{file} cannot be read: {error}", hint="freehold.toml names it") from error
 
 
 def read(folder: Path, name: str) -> str:
