@@ -48,8 +48,9 @@ class Image:
     tmpfs: tuple[str, ...] = _TMP
     #: Variables it needs in a container, with placeholders.
     env: Mapping[str, str] = field(default_factory=dict)
-    #: Where the service itself names no limit.
+    #: Where the service itself names no limit; processors: None for all there are.
     memory_mib: int = 512
+    cpus: float | None = None
     processes: int = 256
     #: Folders of the host that it reads, e.g. to measure the machine, and where it sees them.
     host_folders: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +77,7 @@ IMAGES: Mapping[str, Image] = {
         processes=1024,
         disk_gb=0.5,
     ),
-    "valkey": Image(("valkey-server",), mount="/data"),
+    "valkey": Image(("valkey-server",), mount="/data", cpus=2),
     "llama-server": Image(("/app/llama-server",), asks="curl", env=_HOME, disk_gb=1),
     "vllm": Image(
         ("vllm",),
@@ -87,19 +88,17 @@ IMAGES: Mapping[str, Image] = {
         processes=4096,
         disk_gb=25,
     ),
-    "nginx": Image(("nginx",), asks="curl"),
-    "pgbouncer": Image(("pgbouncer",)),
-    # It brings its own database engine, which it unpacks beside itself.
-    "litellm": Image(("litellm",), asks="python3", read_only=False, env=_HOME, disk_gb=2),
+    "nginx": Image(("nginx",), cpus=2, asks="curl"),
+    "pgbouncer": Image(("pgbouncer",), cpus=1),
     "open-webui": Image(("/bin/bash", "start.sh"), asks="curl", read_only=False, env=_HOME, disk_gb=5),
-    "prometheus": Image(("/bin/prometheus",), mount="/prometheus", asks="wget"),
-    "alertmanager": Image(("/bin/alertmanager",), mount="/alertmanager", asks="wget"),
+    "prometheus": Image(("/bin/prometheus",), cpus=2, mount="/prometheus", asks="wget"),
+    "alertmanager": Image(("/bin/alertmanager",), cpus=1, mount="/alertmanager", asks="wget"),
     "node-exporter": Image(
-        ("/bin/node_exporter",), options=("--path.rootfs=/host",), asks="wget", host_folders={"/": "/host"}, interpreter=None
+        ("/bin/node_exporter",), options=("--path.rootfs=/host",), asks="wget", host_folders={"/": "/host"}, interpreter=None, cpus=1
     ),
-    "postgres-exporter": Image(("/bin/postgres_exporter",), asks="wget"),
-    "valkey-exporter": Image(("/redis_exporter",), asks="wget"),
-    "nginx-exporter": Image(("/usr/bin/nginx-prometheus-exporter",), interpreter=None),
+    "postgres-exporter": Image(("/bin/postgres_exporter",), cpus=1, asks="wget"),
+    "valkey-exporter": Image(("/redis_exporter",), cpus=1, asks="wget"),
+    "nginx-exporter": Image(("/usr/bin/nginx-prometheus-exporter",), cpus=1, interpreter=None),
     # It asks the driver through a part of its own that keeps files beside itself.
     "dcgm-exporter": Image(("/usr/bin/dcgm-exporter",), interpreter=None, read_only=False, disk_gb=1),
     "grafana": Image(("/run.sh",), mount="/var/lib/grafana", asks="wget", tmpfs=(*_TMP, "/var/log/grafana"), disk_gb=0.8),
@@ -121,8 +120,9 @@ IMAGES: Mapping[str, Image] = {
         ("litellm",),
         asks="python3",
         tmpfs=("/tmp:exec",),  # noqa: S108
-        env={"LITELLM_MIGRATION_DIR": "/tmp/migrations"},  # noqa: S108
+        env={**_HOME, "LITELLM_MIGRATION_DIR": "/tmp/migrations"},  # noqa: S108
         processes=512,
+        disk_gb=2,
     ),
 }
 

@@ -372,7 +372,7 @@ class _Container:
         service, machine = self.service, self.compose.stack.machine
         limits = service.limits
         memory = limits.memory_bytes if limits else self._usual_memory()
-        cpus = limits.cpus if limits and limits.cpus else machine.cpu_count
+        cpus = (limits.cpus if limits else None) or self.image.cpus or machine.cpu_count
         told: dict[str, Value] = {
             "mem_limit": f"{max(32, memory // _MIB)}m",
             "cpus": min(cpus, machine.cpu_count),
@@ -401,7 +401,7 @@ class _Container:
         """GPUs of one server speak to each other through it."""
         if self.service.limits and self.service.limits.shared_memory_bytes:
             return self.service.limits.shared_memory_bytes
-        return 4 * GIB * len(self.service.gpus) if self.service.gpus else None
+        return 4 * GIB * len(self.service.gpus) if self.service.gpus and self.service.name in self.compose.project.models else None
 
     def _files_digest(self) -> str | None:
         """Compose starts a container anew where its definition changed; of files it only sees the names."""

@@ -57,7 +57,10 @@ def _mapping(tree: Mapping[str, Value], depth: int) -> Iterator[str]:
 
 def _entry(start: str, value: Value, depth: int) -> Iterator[str]:
     short = _short(value)
-    if short is not None and len(start) + len(short) < _WIDTH:
+    if isinstance(value, str) and _is_block(value):
+        yield f"{start} |"
+        yield from (f"{'  ' * (depth + 1)}{line}".rstrip() for line in value.splitlines())
+    elif short is not None and len(start) + len(short) < _WIDTH:
         yield f"{start} {short}"
     elif isinstance(value, Mapping):
         yield f"{start} &{value.name}" if isinstance(value, Anchored) else start
@@ -71,6 +74,19 @@ def _entry(start: str, value: Value, depth: int) -> Iterator[str]:
             yield from _item(item, depth + 1)
     else:
         yield f"{start} {_scalar(value)}"
+
+
+def _is_block(text: str) -> bool:
+    """Whether lines can stand as they are: the text ends one, begins without a space, and all of it can be seen."""
+    lines = text.split("\n")
+    return (
+        len(lines) > 2
+        and not lines[-1]
+        and bool(lines[-2])
+        and text[0] not in " \n"
+        and all(map(str.isprintable, lines))
+        and not any(line != line.rstrip() for line in lines)
+    )
 
 
 def _options(words: Sequence[str], depth: int) -> Iterator[str]:

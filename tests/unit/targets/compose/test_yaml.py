@@ -13,7 +13,8 @@ from freehold.targets.compose.yaml import Alias, Anchored, Commented, Value, doc
     [
         "plain", "10001:10001", "no", "On", "null", "1e3", "0x1f", "3.14", "007", "", " padded ", "a: b", "a #b", "- x", "--option", "-",
         "./files/x:/etc/x:ro", "http://a:1/b",
-        "10m", "10s", "{{secret:x}}", "üñí", "tab\there", "new\nline", "'single'", '"double"', "*star",
+        "10m", "10s", "{{secret:x}}", "üñí", "tab\there", "new\nline", "a\nb\n", "a\n  b\n\nc: #d\n",
+        " a\nb\n", "a\nb\n\n", "a \nb\n", "a\n\tb\n", "'single'", '"double"', "*star",
         "&and", "!bang", "%percent", "@at", "`tick`", "a,b", "[x]", "12:30:45", "=", "~", "<<", True, False, 0, 1.5, None,
     ],
 )  # fmt: skip
