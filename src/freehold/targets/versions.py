@@ -25,6 +25,7 @@ class Version(BaseModel):
     debian: tuple[str, ...] = ()
     present: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)*$")] | None = None
     run: tuple[str, ...] = ()
+    share: bool = False
 
     @property
     def reference(self) -> str | None:

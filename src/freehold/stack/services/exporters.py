@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from freehold.stack.deployment import Deployment
-from freehold.stack.service import Health, Limits, Metrics, Network, Port, Secret, Service
+from freehold.stack.service import Health, Limits, Metrics, Network, Port, Secret, Service, Volume
 
 _MIB = 1024**2
 _MEMORY = Limits(128 * _MIB)
+
+#: Volume with a file of metrics from each command that leaves some: `backup.prom`.
+MEASURES = "measures"
 
 #: Role of Postgres that may read its statistics and nothing else.
 MONITOR_ROLE = "monitor"
@@ -32,7 +35,12 @@ def _node(deployment: Deployment) -> Service:
         "node-exporter",
         port,
         "monitoring.ports.node",
-        args=(f"--web.listen-address=${{listen}}:{port}", "--no-collector.systemd"),
+        args=(
+            f"--web.listen-address=${{listen}}:{port}",
+            "--no-collector.systemd",
+            f"--collector.textfile.directory=${{data:{MEASURES}}}",
+        ),
+        volumes=(Volume(MEASURES, "figures that commands leave for Prometheus, e.g. when the last backup was made"),),
         about="measures of the machine",
     )
 
@@ -125,6 +133,7 @@ def _exporter(
     secrets: tuple[Secret, ...] = (),
     needs: tuple[str, ...] = (),
     networks: tuple[Network, ...] = ("observe",),
+    volumes: tuple[Volume, ...] = (),
     gpus: tuple[int, ...] | None = None,
     limits: Limits = _MEMORY,
 ) -> Service:
@@ -140,6 +149,7 @@ def _exporter(
         metrics=Metrics(),
         networks=networks,
         secrets=secrets,
+        volumes=volumes,
         limits=limits,
         gpus=gpus,
         about=about,

@@ -53,7 +53,7 @@ def existing(program: str, version: Version, cache: Path) -> Argv | None:
     if version.lock:
         home = folder(program, locks.read(version.lock), cache)
         return _in(home, run) if is_complete(home) else None
-    unpacked = debian.unpacked(version.debian, run[0], cache)
+    unpacked = debian.unpacked(version.debian, run[0], cache, share=version.share)
     return (*unpacked, *run[1:]) if unpacked else None
 
 
@@ -85,7 +85,7 @@ async def ensure(program: str, version: Version, cache: Path, progress: Progress
             hint="install it (Debian 13, Ubuntu 24.10, Fedora and Homebrew have it; PostgreSQL's own apt repository has it for older ones)",
         )
     if version.lock is None:
-        return (*await debian.fetch(program, version.debian, run[0], cache, progress), *run[1:])
+        return (*await debian.fetch(program, version.debian, run[0], cache, progress, share=version.share), *run[1:])
     lock = locks.read(version.lock)
     home = folder(program, lock, cache)
     async with files.locked(home.with_name(f"{home.name}.install"), program, progress):
