@@ -65,7 +65,9 @@ COMMANDS: Mapping[str, Command] = {
     "init": Command("freehold.cli.init:init", "Make a new agent project."),
     "check": Command("freehold.cli.check:check", "Check an agent project and the configuration."),
     "build": Command("freehold.cli.build:build", "Make an image definition or a bundle of wheels of a project."),
-    "render": Command("freehold.cli.render:app", "Write the stack as files for Docker Compose."),
+    "render": Command(
+        "freehold.cli.render:app", "Write the stack as files for Docker Compose, or its dashboards for a Grafana of your own."
+    ),
     "dev": Command("freehold.cli.dev:dev", "Serve an agent project with hot reload."),
     "serve": Command("freehold.cli.serve:serve", "Run the agent server in the foreground."),
     "worker": Command("freehold.cli.worker:worker", "Run a worker in the foreground."),

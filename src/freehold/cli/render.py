@@ -93,3 +93,18 @@ def _human(written: Written) -> str:
     if written.made:
         lines.append(f"{len(written.made)} secrets were made; they lie in {written.folder / 'secrets'} and are never replaced")
     return "\n".join([*lines, "", "Try:", f"  cd {written.folder} && docker compose up --detach --wait"])
+
+
+@app.command()
+def dashboards(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Our dashboards and recording rules, for a Grafana and a Prometheus of your own."""
+    from freehold.config import load
+    from freehold.operate.dashboards import write_dashboards
+
+    written = write_dashboards(out.absolute(), load.load().settings)
+    pages = "\n".join(f"  {path.name}" for path in written)
+    human = f"{out.absolute()} has\n{pages}\n\nGive recording.yml to Prometheus (rule_files), import the others into Grafana."
+    output.emit({"folder": str(out.absolute()), "files": [path.name for path in written]}, human, json=json)

@@ -9,7 +9,7 @@ from freehold.stack.deployment import Deployment
 from freehold.stack.monitoring import alerts, notifying, recording, scraping
 from freehold.stack.monitoring.alert import Watched, rules_file
 from freehold.stack.service import File, Health, Limits, Metrics, Port, Service, Volume
-from freehold.stack.services import exporters
+from freehold.stack.services import exporters, grafana
 
 _MIB = 1024**2
 
@@ -23,10 +23,12 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
     """Everything that shows metrics is measured, these services included."""
     exporting = tuple(exporters.services(deployment, others))
     itself = (_prometheus(deployment), _alertmanager(deployment))
-    measured = scraping.measured((*others, *exporting, *itself))
+    pages = () if deployment.settings.stack.target == "native" else (grafana.service(deployment),)
+    measured = scraping.measured((*others, *exporting, *itself, *pages))
     watched = _watched(deployment, measured)
     yield from exporting
     yield _with_files(itself[0], _prometheus_files(deployment, measured, watched))
+    yield from pages
     yield _with_files(
         itself[1], {"alertmanager.yml": notifying.alertmanager_file(deployment.settings.monitoring.notify, alerts.alerts(watched))}
     )

@@ -23,8 +23,8 @@ TAG = "freehold"
 Kind = Literal["timeseries", "stat", "bargauge", "table"]
 Colour = Literal["green", "yellow", "red"]
 
-#: The data source a person chooses at the top; ours where there is no other.
-_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+#: The data source a person chooses at the top; ours where there is no other. Without braces: those are placeholders of a stack.
+_SOURCE = {"type": "prometheus", "uid": "$datasource"}
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def test_every_panel_and_variable_follows_the_data_source_that_was_chosen(dashbo
     assert (source["name"], source["type"], source["query"]) == ("datasource", "datasource", "prometheus")
     asked = [*variables, *(panel for panel in page["panels"] if panel["type"] != "row")]
     asked += [target for panel in page["panels"] for target in panel.get("targets", [])]
-    assert {one["datasource"]["uid"] for one in asked} == {"${datasource}"}
+    assert {one["datasource"]["uid"] for one in asked} == {"$datasource"}
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.uid)
