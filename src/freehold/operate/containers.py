@@ -26,7 +26,7 @@ from freehold.targets.compose import render, write
 from freehold.targets.compose.images import CACHE
 
 #: Keys that mean nothing to the programs inside.
-_OUTSIDE = frozenset({"stack", "machine", "agents.config"})
+_OUTSIDE = frozenset({"machine", "agents.config"})
 
 
 @dataclass(frozen=True)

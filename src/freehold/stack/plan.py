@@ -16,7 +16,7 @@ from freehold.core.errors import ConfigError
 from freehold.core.machine import Machine
 from freehold.models.catalogue import Model
 from freehold.stack.deployment import Deployment, described, has, within_containers
-from freehold.stack.edge.site import behind_edge
+from freehold.stack.edge.site import behind_edge, public_urls
 from freehold.stack.engine import Engine, choose_engine
 from freehold.stack.environment import agent_environment
 from freehold.stack.service import Secret, Service
@@ -111,7 +111,7 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
         secrets=tuple(_secrets(settings, engine, services)),
         engine=engine,
         embedding_model=settings.knowledge.embedding_model,
-        server_url=settings.server.url,
+        server_url=settings.server.url if settings.stack.target == "native" else public_urls(settings)[0],
         machine=machine,
         fingerprint=_fingerprint(settings, services, version),
     )

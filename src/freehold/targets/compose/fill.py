@@ -13,7 +13,7 @@ _PLACEHOLDER = re.compile(r"\$\{([a-z_]+)(?::([a-z0-9_-]+)(?:\.([a-z_-]+))?)?\}"
 #: As the entrypoint reads it.
 _TO_FILL = re.compile(r"\{\{secret:([a-z0-9_]+)\}\}")
 #: A database behind a socket, as URLs name one; here services have addresses, and not every driver knows that form.
-_BY_SOCKET = re.compile(r"@/([A-Za-z0-9_]+)\?host=\$\{host:([a-z0-9-]+)\}")
+_BY_SOCKET = re.compile(r"@/([A-Za-z0-9_]+)\?host=\$\{host:([a-z0-9-]+)\}(?:&port=\d+)?(&)?")
 _SECRET = re.compile(r"\$\{secret(?:_file)?:([a-z0-9_]+)\}")
 
 SETTINGS = f"{ETC}/freehold.toml"
@@ -38,7 +38,7 @@ class Filler:
         """Raises:
         Missing: nothing fills one of its placeholders.
         """
-        text = _BY_SOCKET.sub(r"@${address:\2}/\1", text)
+        text = _BY_SOCKET.sub(lambda match: f"@${{address:{match[2]}}}/{match[1]}{'?' if match[3] else ''}", text)
         filled = _PLACEHOLDER.sub(lambda match: self._value(match[1], match[2], match[3]), text)
         for file in self.service.files:
             if has_secret(file.text):

@@ -19,7 +19,7 @@ from importlib.resources import files
 from freehold.core.machine import GIB
 from freehold.stack.plan import Stack
 from freehold.stack.service import Port, Service
-from freehold.targets.compose.fill import HOME, SETTINGS, Filler, Missing, has_secret, mount, secrets_of
+from freehold.targets.compose.fill import SETTINGS, Filler, Missing, has_secret, mount, secrets_of
 from freehold.targets.compose.health import healthcheck
 from freehold.targets.compose.images import CACHE, ETC, RUN, Image, image
 from freehold.targets.compose.yaml import Alias, Anchored, Commented, Value, document
@@ -34,7 +34,6 @@ _MIB = 1024**2
 AGENT_ENV = "agent_env"
 #: What services that people reach from outside are attached to: ports can be published there, and nothing is reached from there.
 _FRONT = "front"
-_METRICS = "metrics"
 #: Within the network of a container, where nobody has rights, every port is for everybody.
 _LOWEST_PORT = "net.ipv4.ip_unprivileged_port_start"
 _OWNERS = "owners"
@@ -192,11 +191,6 @@ class _Compose:
     def _all_volumes(self) -> dict[str, Value]:
         about = {volume.name: volume.about for service in self.stack.services for volume in service.volumes}
         volumes: dict[str, Value] = {name: {} for name in self._volumes()}
-        if any(measured(service) for service in self.stack.services):
-            uid, gid = self.project.user
-            options = {"type": "tmpfs", "device": "tmpfs", "o": f"size=64m,mode=0700,uid={uid},gid={gid}"}
-            volumes[_METRICS] = {"driver": "local", "driver_opts": options}
-            about[_METRICS] = "what server and workers measure, in memory"
         return Commented(volumes, about) if volumes else {}
 
     def _networks(self) -> dict[str, Value]:
@@ -220,11 +214,6 @@ def networks(service: Service) -> tuple[str, ...]:
     """Ports are only published on a network that is not internal."""
     published = any(port.published for port in service.ports)
     return (*service.networks, *((_FRONT,) if published and "out" not in service.networks else ()))
-
-
-def measured(service: Service) -> bool:
-    """Whether it hands what it measures to the server's `/metrics`."""
-    return "PROMETHEUS_MULTIPROC_DIR" in service.env and service.name in ("server", "worker")
 
 
 @dataclass(frozen=True)
@@ -319,8 +308,6 @@ class _Container:
             mounts.append(f"./files/{service.name}:{self.filler.files}:ro")
         mounts += [f"{outside}:{inside}:ro,rslave" for outside, inside in facts.host_folders.items()]
         mounts += self._models()
-        if measured(service):
-            mounts.append(_mount(_METRICS, f"{HOME}/metrics"))
         temporary = [_temporary(path, self.compose.project.user) for path in dict.fromkeys((*facts.tmpfs, RUN))]
         return {
             **({"volumes": mounts} if mounts else {}),
