@@ -138,6 +138,8 @@ async def open_server(settings: Settings) -> AsyncIterator[ServerParts]:
         keys = ApiKeys(shared.pool)
         if first_key := env.get("FREEHOLD_BOOTSTRAP_API_KEY"):
             await keys.add(first_key, name="first", owner="local", scopes=("admin",))
+        if webui_key := env.get("FREEHOLD_WEBUI_API_KEY"):
+            await keys.add(webui_key, name="Open WebUI", owner="webui", scopes=("run",))
         thread_runs = ThreadRuns(shared.pool)
         ringing = asyncio.create_task(ring_for_ever(reader, thread_runs), name="thread-bells")
         stack.callback(ringing.cancel)

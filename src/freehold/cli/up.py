@@ -87,6 +87,7 @@ def _data(outcome: Outcome) -> dict[str, object]:
         "needs_restart": outcome.needs_restart,
         "url": outcome.status.server_url,
         "api_key": outcome.new_api_key,
+        "webui_password": outcome.new_webui_password,
         "services": {service.name: {"state": service.state, "pid": service.pid} for service in outcome.status.services},
     }
 
@@ -100,6 +101,7 @@ def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
     if outcome.needs_restart:
         lines = [first, "Settings or version changed since: `freehold down`, then `freehold up` to apply them.", ""]
     lines += [f"  agent server   {url}", f"  API docs       {url}/docs", f"  OpenAI API     {url}/v1"]
+    lines += _beside(outcome, loaded, home)
     if loaded.settings.server.takes_tokens:
         lines += ["", f"  tokens of {loaded.settings.oidc.issuer} are taken"]
     if loaded.settings.server.takes_keys:
@@ -108,6 +110,23 @@ def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
         lines += [f"  {outcome.new_api_key}", "  It is shown this once."]
     lines += ["", "Try:", '  freehold ask "What is 42 * 17? Use the calculator."']
     return "\n".join(lines)
+
+
+def _beside(outcome: Outcome, loaded: Loaded, home: Home) -> list[str]:
+    """Where the services are that people go to, and with what they get in."""
+    ports = {service.name: service.ports[0] for service in outcome.status.services if service.ports}
+    lines = []
+    if port := ports.get("gateway"):
+        lines += [f"  gateway        http://127.0.0.1:{port}/v1, with the key in {home.secrets / 'gateway_key'}"]
+    if port := ports.get("webui"):
+        lines += [f"  Open WebUI     http://127.0.0.1:{port}", f"                 sign in as {loaded.settings.webui.admin_email}"]
+        password = outcome.new_webui_password
+        lines += [
+            f"                 password {password}, shown this once"
+            if password
+            else f"                 password: {home.secrets / 'webui_password'}"
+        ]
+    return lines
 
 
 async def _stay(home: Home, supervisor: subprocess.Popen[bytes], *, json: bool) -> None:

@@ -57,6 +57,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("FREEHOLD_EDGE_CERTIFICATE_FILE", "Where a container finds edge.certificate."),
     Variable("FREEHOLD_EDGE_KEY_FILE", "Where a container finds edge.key."),
     Variable("FREEHOLD_EDGE_USERS_FILE", "Where a container finds edge.users."),
+    Variable("FREEHOLD_WEBUI_API_KEY", "Key that Open WebUI sends to the server, set by the stack where keys are needed.", secret=True),
     Variable("FREEHOLD_IDENTITY", "Set by the supervisor: marks a process as one of its own.", secret=False),
     Variable("FREEHOLD_READY_FILE", "Set by the supervisor: a worker writes this file once it takes work."),
     Variable("PROMETHEUS_MULTIPROC_DIR", "Folder through which workers hand their metrics to the server's /metrics."),

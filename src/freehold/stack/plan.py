@@ -35,6 +35,7 @@ from freehold.stack.services import (
     tracing,
     valkey,
     vllm,
+    webui,
     worker,
 )
 
@@ -48,6 +49,7 @@ OPTIONAL: Mapping[Option, Part] = {
     "gateway": gateway.services,
     "tracing": tracing.services,
     "experiments": experiments.services,
+    "webui": webui.services,
     "monitoring": monitoring.services,
     "edge": edge.services,
 }
@@ -120,6 +122,7 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
 #: What to do about an optional service that needs the stack's own PostgreSQL, where there is none.
 _WITH_OWN_DATABASE: Mapping[Option, str] = {
     "tracing": 'run Phoenix yourself, set telemetry.otlp_endpoint to it and tracing.backend = "otlp"',
+    "webui": "run Open WebUI beside your own database",
     "experiments": "run MLflow beside your own database",
     "pooler": "put a PgBouncer of your own in front of it, and name that in database.url",
 }

@@ -18,13 +18,12 @@ def metrics_environment() -> Mapping[str, str]:
 
 def service(settings: Settings, told: Mapping[str, str]) -> Service:
     host, port = settings.server.host, settings.server.port
-    first_key = {"FREEHOLD_BOOTSTRAP_API_KEY": "${secret:api_key}"} if settings.server.takes_keys else {}
     measured = "monitoring" in settings.stack.services
     return Service(
         name="server",
         program="freehold",
         args=("serve", "--host", "${listen}", "--port", str(port)),
-        env={**told, **first_key, **_in_front(settings), **(metrics_environment() if measured else {})},
+        env={**told, **_keys(settings), **_in_front(settings), **(metrics_environment() if measured else {})},
         environment="user",
         ports=(Port(port, host, "server.port", "--port"),),
         health=Health("http", "http://${address:server}/ok", start_seconds=120),
@@ -47,3 +46,11 @@ def _in_front(settings: Settings) -> Mapping[str, str]:
         "FREEHOLD_TRUSTED_PROXIES": " ".join(server.trusted_proxies),
         "FREEHOLD_SERVER_AUTH": server.auth,
     }
+
+
+def _keys(settings: Settings) -> Mapping[str, str]:
+    """Keys that it knows from the start, where it takes some."""
+    if not settings.server.takes_keys:
+        return {}
+    webui = {"FREEHOLD_WEBUI_API_KEY": "${secret:webui_api_key}"} if "webui" in settings.stack.services else {}
+    return {"FREEHOLD_BOOTSTRAP_API_KEY": "${secret:api_key}", **webui}

@@ -90,7 +90,7 @@ IMAGES: Mapping[str, Image] = {
     ),
     "nginx": Image(("nginx",), cpus=2, asks="curl"),
     "pgbouncer": Image(("pgbouncer",), cpus=1),
-    "open-webui": Image(("/bin/bash", "start.sh"), asks="curl", read_only=False, env=_HOME, disk_gb=5),
+    "open-webui": Image(("python3", "-m", "uvicorn"), mount="/app/backend/data", asks="curl", env=_HOME, disk_gb=2),
     "prometheus": Image(("/bin/prometheus",), cpus=2, mount="/prometheus", asks="wget"),
     "alertmanager": Image(("/bin/alertmanager",), cpus=1, mount="/alertmanager", asks="wget"),
     "node-exporter": Image(

@@ -34,6 +34,8 @@ class Outcome:
     needs_restart: bool = False
     #: The first API key, only where it was made just now: shown once.
     new_api_key: str | None = None
+    #: The password of Open WebUI's first administrator, where it was made just now: shown once too.
+    new_webui_password: str | None = None
     #: The supervisor, where this command started it.
     supervisor: subprocess.Popen[bytes] | None = None
 
@@ -76,8 +78,8 @@ async def _start(
     )
     supervisor = run.start(render(stack, layout, version=version("freehold")), home, attached=attached)
     status = await _wait(home, supervisor, progress, lock)
-    new_api_key = secrets.read(home.secrets, "api_key") if "api_key" in made else None
-    return Outcome(status, new_api_key=new_api_key, supervisor=supervisor)
+    shown = {name: secrets.read(home.secrets, name) for name in ("api_key", "webui_password") if name in made}
+    return Outcome(status, new_api_key=shown.get("api_key"), new_webui_password=shown.get("webui_password"), supervisor=supervisor)
 
 
 async def _wait(home: Home, supervisor: subprocess.Popen[bytes], progress: Progress, lock: StartLock) -> StackStatus:
