@@ -165,6 +165,7 @@ class _Compose:
             "cap_add": ["CHOWN"],
             "read_only": True,
             "network_mode": "none",
+            "healthcheck": {"disable": True},
             "entrypoint": ["chown", f"{uid}:{gid}"],
             "command": [f"/volumes/{name}" for name in volumes],
             "volumes": [_mount(name, f"/volumes/{name}") for name in volumes],
@@ -244,7 +245,7 @@ class _Container:
             {"sysctls": {_LOWEST_PORT: 0}} if any(port.number < 1024 for port in service.ports) else {},
             {"networks": list(attached)} if (attached := networks(service)) else {"network_mode": "none"},
             {"depends_on": needs} if (needs := self._needs()) else {},
-            {"healthcheck": check} if (check := self._health()) else {},
+            {"healthcheck": check} if (check := self._health() or self._no_health()) else {},
             self._life(),
             self._limits(),
             {"labels": {"freehold.files": digest}} if (digest := self._files_digest()) else {},
@@ -344,6 +345,10 @@ class _Container:
         if self.service.health is None:
             return None
         return healthcheck(self.service, self.image, self.filler.asked(self.service.health.target))
+
+    def _no_health(self) -> dict[str, Value] | None:
+        """Our image asks whether a server is well, which not everything is that runs in it."""
+        return {"disable": True} if self.service.program in OURS else None
 
     def _life(self) -> dict[str, Value]:
         service = self.service
