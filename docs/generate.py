@@ -26,6 +26,8 @@ from freehold.telemetry.metrics import MAX_LABEL_VALUES, declared
 
 REFERENCE = Path(__file__).parent / "reference"
 _KEY = re.compile(r"# (?P<name>[a-z_]+) = (?P<value>.*?)(?P<example>  # an example; not set by default)?")
+#: A table that may be there under any name stands in a comment: `# [models.coder]`.
+_HEADER = re.compile(r"(?:# )?\[([a-z.]+)\]")
 #: How help is shown on the page.
 _HELP: dict[str, Any] = {"terminal_width": 100, "max_content_width": 100, "help_option_names": ["-h", "--help"]}
 _NOTICE = "<!-- Written by docs/generate.py (`make docs`). -->\n"
@@ -45,10 +47,10 @@ def sections(example: str) -> Iterator[Section]:
     current: Section | None = None
     comment: list[str] = []
     for line in example.splitlines():
-        if line.startswith("["):
+        if header := _HEADER.fullmatch(line):
             if current:
                 yield current
-            current, comment = Section(line.strip("[]"), " ".join(comment)), []
+            current, comment = Section(header[1], " ".join(comment)), []
         elif current and (match := _KEY.fullmatch(line)):
             default = f"unset, e.g. `{match['value']}`" if match["example"] else f"`{match['value']}`"
             current.keys.append((match["name"], default, " ".join(comment)))

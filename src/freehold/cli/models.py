@@ -57,7 +57,7 @@ def pull(
     offline: Annotated[bool, typer.Option("--offline", help="Ask nobody: only check that the model is here.")] = False,
 ) -> None:
     """Fetch models into the cache and verify them; an interrupted download goes on where it stopped."""
-    wanted = [catalogue.find(name) for name in names]
+    wanted = [catalogue.named(name, "vllm") for name in names]
     for model in wanted:
         path = asyncio.run(download.fetch(model, paths.cache(), output.progress(json), offline=offline))
         output.emit({"id": model.id, "path": str(path)}, str(path), json=json)

@@ -7,8 +7,10 @@ settings through these same variables, so a container or a systemd unit can set 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("FREEHOLD_AGENTS", "Path of the langgraph.json to serve (same as agents.config)."),
     Variable("FREEHOLD_MODEL", "Model name to ask the endpoint for, or a catalogue id (same as model.name)."),
     Variable("FREEHOLD_MODEL_CONTEXT", "Tokens of context for each conversation (same as model.context)."),
+    Variable("FREEHOLD_MODEL_<NAME>_BASE_URL", "Endpoint of the model in [models.name]; in <NAME> capitals, and _ for -."),
+    Variable("FREEHOLD_MODEL_<NAME>_NAME", "What that endpoint calls the model."),
+    Variable("FREEHOLD_MODEL_<NAME>_API_KEY", "Key for that endpoint.", secret=True),
     Variable("HF_TOKEN", "Token for gated models on the model hub.", secret=True),
     Variable("HF_ENDPOINT", "Base URL of a mirror of the model hub."),
     Variable("HF_HUB_OFFLINE", "1: never ask the model hub."),
@@ -89,6 +94,25 @@ def get(name: str, environ: Mapping[str, str] | None = None) -> str | None:
     if name not in _NAMES:
         raise KeyError(f"{name} is not declared in config/env.py")
     return (os.environ if environ is None else environ).get(name) or None
+
+
+_FURTHER_MODEL = re.compile(r"FREEHOLD_MODEL_([A-Z0-9_]+)_(BASE_URL|NAME|API_KEY)")
+
+
+def of_model(name: str, what: Literal["BASE_URL", "NAME", "API_KEY"]) -> str:
+    """The variable of a model in `[models.NAME]`: `("small-coder", "NAME")` → `"FREEHOLD_MODEL_SMALL_CODER_NAME"`."""
+    return f"FREEHOLD_MODEL_{name.upper().replace('-', '_')}_{what}"
+
+
+def of_models(environ: Mapping[str, str] | None = None) -> dict[tuple[str, str], tuple[str, str]]:
+    """What is set for models in `[models.NAME]`, as variable and value by name and key, e.g.
+    `{("small-coder", "name"): ("FREEHOLD_MODEL_SMALL_CODER_NAME", "qwen")}`.
+    """
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for variable, value in sorted((os.environ if environ is None else environ).items()):
+        if value and (match := _FURTHER_MODEL.fullmatch(variable)):
+            found[match[1].lower().replace("_", "-"), match[2].lower()] = (variable, value)
+    return found
 
 
 def is_secret(name: str) -> bool:

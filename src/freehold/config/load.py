@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from freehold.config import env, overlay
+from freehold.config.model import AnyModelSection, FurtherModelSection, processors
 from freehold.config.settings import Settings
 from freehold.core.errors import ConfigError
 
@@ -86,6 +87,9 @@ def load(
         if value := env.get(variable, environ):
             _set(tree, key, value)
             origins[key] = f"${variable}"
+    for (name, last), (variable, value) in env.of_models(environ).items():
+        _set(tree, f"models.{name}.{last}", value)
+        origins[f"models.{name}.{last}"] = f"${variable}"
     for key, value in (overrides or {}).items():
         if value is not None:
             _set(tree, key, value)
@@ -171,6 +175,8 @@ def _lower(message: str) -> str:
 def _nearest(key: str) -> str:
     parent, _, name = key.rpartition(".")
     known = [candidate for candidate, _ in _flatten(Settings())]
+    if parent.startswith("models."):
+        known += [candidate for candidate, _ in _flatten(FurtherModelSection(), f"{parent}.")]
     siblings = sorted({k.removeprefix(f"{parent}.").split(".")[0] for k in known if not parent or k.startswith(f"{parent}.")})
     elsewhere = [k for k in known if k.rsplit(".", 1)[-1] == name]
     close = difflib.get_close_matches(name, siblings, n=1, cutoff=0.5)
@@ -192,6 +198,9 @@ def _flatten(section: BaseModel, prefix: str = "") -> list[tuple[str, str]]:
         value = getattr(section, name)
         if isinstance(value, BaseModel):
             flat += _flatten(value, f"{prefix}{name}.")
+        elif isinstance(value, dict):
+            for key, nested in value.items():
+                flat += _flatten(nested, f"{prefix}{name}.{key}.")
         elif isinstance(value, SecretStr):
             flat.append((f"{prefix}{name}", "********"))
         elif isinstance(value, tuple):
@@ -227,8 +236,8 @@ def _check_combinations(settings: Settings, origins: Mapping[str, str]) -> None:
         raise ConfigError('edge.users: needed when edge.auth is "basic"', hint="`freehold edge user NAME --file edge.users` writes one")
     if edge.expose and not edge.names:
         raise ConfigError("edge.names: needed for edge.expose", hint="dashboards are shown under names below the first one")
-    if settings.model.engine == "openai" and not settings.model.base_url:
-        raise ConfigError('model.base_url: needed when model.engine is "openai"', hint="set it, or OPENAI_BASE_URL")
+    for key, model in settings.every_model.items():
+        _check_model(key, model)
     if settings.server.port == settings.model.port and not settings.model.base_url and settings.server.host == settings.model.host:
         raise ConfigError(f"model.port: expected another port than server.port ({settings.server.port})")
     _check_notify(settings)
@@ -240,3 +249,20 @@ def _check_notify(settings: Settings) -> None:
         raise ConfigError("monitoring.notify.email_from and smtp_address: needed with email_to", hint="the mail server's name and port")
     if notify.webhook_token and not notify.webhook_url:
         raise ConfigError("monitoring.notify.webhook_url: needed with webhook_token")
+
+
+def _check_model(key: str, model: AnyModelSection) -> None:
+    """The keys of one model; `key` is its section, e.g. "models.coder"."""
+    if model.engine == "openai" and not model.base_url:
+        hint = "set it, or OPENAI_BASE_URL" if key == "model" else None
+        raise ConfigError(f'{key}.base_url: needed when {key}.engine is "openai"', hint=hint)
+    if key != "model" and model.name == "auto" and model.engine != "none":
+        raise ConfigError(f"{key}.name: needed, as only [model] has a model chosen for it", hint="`freehold models list` shows models")
+    wanted = model.tensor_parallel * model.replicas
+    if model.gpus is not None and len(model.gpus) != wanted:
+        raise ConfigError(
+            f"{key}.gpus: expected {wanted} ({key}.tensor_parallel {model.tensor_parallel} x {key}.replicas {model.replicas}), "
+            f"got {len(model.gpus)}: {list(model.gpus)}"
+        )
+    if model.cpus is not None and len(processors(model.cpus)) < model.replicas:
+        raise ConfigError(f"{key}.cpus: expected one processor at least for each of {model.replicas} replicas, got {model.cpus}")

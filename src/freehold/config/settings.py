@@ -6,6 +6,7 @@ Each section is one class; field docstrings are the reference. Loading, origins 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from freehold.config.edge import EdgeSection
+from freehold.config.model import AnyModelSection, FurtherModelSection, ModelName, ModelSection
 from freehold.config.monitoring import MonitoringSection
 from freehold.config.section import LOOPBACK_HOSTS, Port, PositiveInt, Seconds, Section, http_url
 from freehold.config.services import ExperimentsSection, GatewaySection, PoolerSection, SearchSection, TracingSection, WebuiSection
@@ -200,35 +202,6 @@ class AgentsSection(Section):
     """Serve the shipped agent ("assistant") beside the project's own graphs."""
 
 
-class ModelSection(Section):
-    engine: Literal["auto", "llama.cpp", "vllm", "openai", "none"] = "auto"
-    """What serves the model. "auto": an endpoint where base_url is set, vLLM where an NVIDIA GPU is found, else llama.cpp.
-    "none": agents bring their own."""
-    name: str = "auto"
-    """A catalogue id (`freehold models list`), the path of a GGUF file, or the endpoint's name for the model."""
-    base_url: str | None = None
-    """An OpenAI-compatible endpoint, e.g. "http://gpu-box:8000/v1". No model server is started then."""
-    api_key: SecretStr | None = None
-    """Key for base_url. Better given as OPENAI_API_KEY than written in a file."""
-    host: str = "127.0.0.1"
-    """Address of the model server we start."""
-    port: Port = 8000
-    """Port of the model server we start."""
-    context: Annotated[int, Field(ge=512)] | None = None
-    """Tokens of context for each conversation; default: what the model and memory allow, 8192 at most on CPU."""
-    parallel: PositiveInt = 2
-    """Conversations the model server decodes at once (llama.cpp slots)."""
-    threads: PositiveInt | None = None
-    """CPU threads for the model server; default: the number of physical cores."""
-    timeout_seconds: Seconds = 120
-    """A model call that is silent this long is given up."""
-
-    @field_validator("base_url")
-    @classmethod
-    def _base_url_is_http(cls, url: str | None) -> str | None:
-        return http_url(url, "http://127.0.0.1:11434/v1")
-
-
 class DatabaseSection(Section):
     url: SecretStr | None = None
     """PostgreSQL of your own with pgvector >= 0.8.4; replaces the embedded one. Better given as DATABASE_URL."""
@@ -377,6 +350,8 @@ class Settings(Section):
     worker: WorkerSection = WorkerSection()
     agents: AgentsSection = AgentsSection()
     model: ModelSection = ModelSection()
+    models: dict[ModelName, FurtherModelSection] = Field(default_factory=dict)
+    """More models, by name."""
     database: DatabaseSection = DatabaseSection()
     retention: RetentionSection = RetentionSection()
     redis: RedisSection = RedisSection()
@@ -394,3 +369,8 @@ class Settings(Section):
     pooler: PoolerSection = PoolerSection()
     monitoring: MonitoringSection = MonitoringSection()
     edge: EdgeSection = EdgeSection()
+
+    @property
+    def every_model(self) -> Mapping[str, AnyModelSection]:
+        """The sections of all models by their key, the default one first, e.g. `{"model": …, "models.coder": …}`."""
+        return {"model": self.model, **{f"models.{name}": section for name, section in self.models.items()}}

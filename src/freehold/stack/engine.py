@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from freehold.config.settings import Settings
+from freehold.config.model import AnyModelSection
 from freehold.core.errors import ConfigError
 from freehold.core.machine import Machine
 from freehold.models import catalogue, memory
 
-EngineName = Literal["llama.cpp", "vllm", "openai", "none"]
+#: Engines that we start.
+OwnEngine = Literal["llama.cpp", "vllm", "vllm-cpu", "sglang", "ollama"]
+EngineName = OwnEngine | Literal["openai", "none"]
+
+#: Engines that need GPUs. Ollama takes them where there are some.
+GPU_ENGINES: tuple[OwnEngine, ...] = ("vllm", "sglang")
 
 
 @dataclass(frozen=True)
@@ -22,52 +27,76 @@ class Engine:
     model: str
     #: Why this engine and model, in a sentence.
     reason: str
-    #: The catalogue's entry; None where an endpoint serves the model.
+    #: The catalogue's entry; None where an endpoint serves the model, or Ollama, which fetches its own.
     entry: catalogue.Model | None = None
     #: Tokens of context for each conversation; None where it is the endpoint's affair.
     context: int | None = None
 
 
-def choose_engine(settings: Settings, machine: Machine) -> Engine:
-    """The engine and model for these settings on this machine.
+def engine_name(key: str, wanted: AnyModelSection, machine: Machine) -> EngineName:
+    """What serves a model, before it is known where.
+
+    Args:
+        key: the model's section, e.g. "models.coder".
+
+    Raises:
+        ConfigError: the model is unknown.
+        Incompatible: it needs a GPU and there is none.
+    """
+    if wanted.base_url or wanted.engine == "openai":
+        return "none" if wanted.engine == "none" else "openai"
+    if wanted.engine == "auto":
+        return _usual(wanted, machine)
+    if wanted.engine in catalogue.GPU_ENGINES and not machine.gpus:
+        raise catalogue.no_gpu(wanted.engine)
+    if wanted.engine == "ollama" and wanted.name == "auto":
+        raise ConfigError(f"{key}.name: needed with Ollama", hint='a tag of its library, e.g. "qwen3:4b"')
+    return wanted.engine
+
+
+def _usual(wanted: AnyModelSection, machine: Machine) -> OwnEngine:
+    if wanted.name == "auto":
+        return "vllm" if machine.gpus else "llama.cpp"
+    runs_on = (catalogue.named(wanted.name, "vllm") if machine.gpus else catalogue.find(wanted.name)).engines
+    if "vllm" in runs_on and machine.gpus:
+        return "vllm"
+    return "vllm-cpu" if "vllm-cpu" in runs_on and "llama.cpp" not in runs_on else "llama.cpp"
+
+
+def choose_engine(key: str, wanted: AnyModelSection, name: EngineName, machine: Machine, room: memory.Room) -> Engine:
+    """The model that an engine serves, and with how much context.
+
+    Args:
+        machine: with those GPUs alone that the model may use.
+        room: what one server of it may use.
 
     Raises:
         ConfigError: the model is unknown, or its engine is another.
         Incompatible: nothing fits this machine.
         OutOfSpace: the model that was asked for does not fit.
     """
-    wanted = settings.model
-    if wanted.engine == "none":
+    if name == "none":
         return Engine("none", "", "no model is served; agents bring their own")
-    if wanted.base_url or wanted.engine == "openai":
+    if name == "openai":
         return Engine("openai", wanted.name, f"served by {wanted.base_url}")
-    named = catalogue.find(wanted.name) if wanted.name != "auto" else None
-    name = _engine_name(settings, machine, named)
-    if named is None:
-        choice = catalogue.choose(machine, name, parallel=wanted.parallel)
-        named, reason = choice.model, choice.reason
+    if name == "ollama":
+        return Engine("ollama", wanted.name, "named in the settings; Ollama fetches it", context=wanted.context)
+    if wanted.name == "auto":
+        choice = catalogue.choose(machine, name, parallel=wanted.parallel, room=room)
+        model, reason = choice.model, choice.reason
     else:
-        reason = "named in the settings"
-    if named.kind != "chat" or name not in named.engines:
+        model, reason = catalogue.named(wanted.name, name), "named in the settings"
+    if model.kind != "chat" or not catalogue.runs(model, name):
         raise ConfigError(
-            f"model.name: {named.id} does not run on {name} as a chat model", hint="`freehold models list` shows the engines of each model"
+            f"{key}.name: {model.id} does not run on {name} as a chat model", hint="`freehold models list` shows the engines of each model"
         )
     context = memory.fit_context(
-        named, engine=name, available_bytes=_available(name, machine), parallel=wanted.parallel, wanted=wanted.context
+        model,
+        engine=name,
+        available_bytes=room.available_bytes,
+        parallel=wanted.parallel,
+        wanted=wanted.context,
+        gpus=room.gpus,
+        key=key,
     )
-    return Engine(name, named.id, reason, named, context)
-
-
-def _engine_name(settings: Settings, machine: Machine, named: catalogue.Model | None) -> Literal["llama.cpp", "vllm"]:
-    if settings.model.engine in ("llama.cpp", "vllm"):
-        return settings.model.engine
-    if named is not None:
-        return "vllm" if "vllm" in named.engines and machine.gpus else "llama.cpp"
-    return "vllm" if machine.gpus else "llama.cpp"
-
-
-def _available(name: str, machine: Machine) -> int:
-    """Bytes the model server may use."""
-    if name == "vllm" and machine.gpus:
-        return int(catalogue.largest_gpu(machine).memory_bytes * memory.VLLM_UTILISATION)
-    return max(0, machine.memory_bytes - memory.SYSTEM_RESERVE)
+    return Engine(name, model.id, reason, model, context)

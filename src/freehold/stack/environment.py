@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from freehold.config.env import of_model
 from freehold.config.settings import Settings
-from freehold.stack.engine import Engine
+from freehold.stack.served import Served
 
 #: Name of the database in the embedded Postgres.
 DATABASE = "freehold"
@@ -30,7 +31,7 @@ def superuser_url(settings: Settings) -> str:
     return f"postgresql://postgres{password}@/postgres?host=${{host:postgres}}"
 
 
-def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
+def agent_environment(settings: Settings, models: Sequence[Served]) -> Mapping[str, str]:
     """Variables that server, worker and migration all get."""
     return {
         "FREEHOLD_HOME": "${home}",
@@ -41,8 +42,8 @@ def agent_environment(settings: Settings, engine: Engine) -> Mapping[str, str]:
         **_database(settings),
         **_redis(settings),
         **_traces(settings),
-        **({"FREEHOLD_MODEL": engine.model, **_model(settings)} if engine.name != "none" else {}),
-        **({"FREEHOLD_MODEL_CONTEXT": str(engine.context)} if engine.context else {}),
+        **_model(settings, models[0]),
+        **{variable: text for model in models[1:] for variable, text in _further_model(settings, model).items()},
     }
 
 
@@ -95,10 +96,24 @@ def phoenix_has_users(settings: Settings) -> bool:
     return settings.stack.target != "native" or not settings.tracing.is_loopback
 
 
-def _model(settings: Settings) -> Mapping[str, str]:
+def _model(settings: Settings, model: Served) -> Mapping[str, str]:
+    if model.engine.name == "none":
+        return {}
+    url, key = _way(settings, model)
+    context = {"FREEHOLD_MODEL_CONTEXT": str(model.engine.context)} if model.engine.context else {}
+    return {"FREEHOLD_MODEL": model.engine.model, "OPENAI_BASE_URL": url, **({"OPENAI_API_KEY": key} if key else {}), **context}
+
+
+def _further_model(settings: Settings, model: Served) -> Mapping[str, str]:
+    if model.engine.name == "none" or model.name is None:
+        return {}
+    url, key = _way(settings, model)
+    told = {of_model(model.name, "BASE_URL"): url, of_model(model.name, "NAME"): model.engine.model}
+    return {**told, **({of_model(model.name, "API_KEY"): key} if key else {})}
+
+
+def _way(settings: Settings, model: Served) -> tuple[str, str | None]:
+    """Where our programs send requests for a model, and with which key."""
     if "gateway" in settings.stack.services and settings.gateway.serves_agents:
-        return {"OPENAI_BASE_URL": "http://${address:gateway}/v1", "OPENAI_API_KEY": gateway_key(settings)}
-    if settings.model.base_url:
-        key = {"OPENAI_API_KEY": "${secret:endpoint_key}"} if settings.model.api_key else {}
-        return {"OPENAI_BASE_URL": settings.model.base_url, **key}
-    return {"OPENAI_BASE_URL": "http://${address:model}/v1", "OPENAI_API_KEY": "${secret:model_key}"}
+        return "http://${address:gateway}/v1", gateway_key(settings)
+    return model.base_url, f"${{secret:{model.secret}}}" if model.secret else None

@@ -17,16 +17,17 @@ from freehold.core.machine import Machine
 from freehold.models.catalogue import Model
 from freehold.stack.deployment import Deployment, described, has, within_containers
 from freehold.stack.edge.site import behind_edge, public_urls
-from freehold.stack.engine import Engine, choose_engine
+from freehold.stack.engine import Engine
 from freehold.stack.environment import agent_environment
+from freehold.stack.served import Served, endpoint_secret, serve
 from freehold.stack.service import Secret, Service
 from freehold.stack.services import (
     edge,
     experiments,
     fetch,
     gateway,
-    llama_cpp,
     migrate,
+    models,
     monitoring,
     pooler,
     postgres,
@@ -34,7 +35,6 @@ from freehold.stack.services import (
     server,
     tracing,
     valkey,
-    vllm,
     webui,
     worker,
 )
@@ -62,8 +62,8 @@ class Stack:
     name: str
     services: tuple[Service, ...]
     secrets: tuple[Secret, ...]
-    #: What serves the model and which model it is.
-    engine: Engine
+    #: What is served and by what; the default model first.
+    served: tuple[Served, ...]
     #: Catalogue id of the model that reads documents.
     embedding_model: str
     #: Where people and clients go, e.g. `http://127.0.0.1:8123`.
@@ -73,13 +73,18 @@ class Stack:
     #: Changes whenever a running stack would have to be restarted to follow its settings.
     fingerprint: str
 
+    @property
+    def engine(self) -> Engine:
+        """What serves the default model and which model it is."""
+        return self.served[0].engine
+
     def service(self, name: str) -> Service | None:
         return next((service for service in self.services if service.name == name), None)
 
     @property
     def models(self) -> Mapping[str, Model]:
         """What each model server reads, by the service's name."""
-        return {"model": self.engine.entry} if self.engine.entry and self.service("model") else {}
+        return {server.service: model.engine.entry for model in self.served if model.engine.entry for server in model.servers}
 
     def ordered(self) -> tuple[Service, ...]:
         """Services so that each comes after all it needs."""
@@ -104,14 +109,14 @@ def plan(settings: Settings, machine: Machine, *, version: str) -> Stack:
         settings = within_containers(settings)
     if has(settings, "edge"):
         settings = behind_edge(settings)
-    engine = choose_engine(settings, machine)
-    deployment = Deployment(settings, machine, engine, agent_environment(settings, engine))
+    served = serve(settings, machine)
+    deployment = Deployment(settings, machine, served, agent_environment(settings, served))
     services = tuple(_without_missing_needs(_services(deployment)))
     return Stack(
         name=settings.stack.name,
         services=services,
-        secrets=tuple(_secrets(settings, engine, services)),
-        engine=engine,
+        secrets=tuple(_secrets(settings, served, services)),
+        served=served,
         embedding_model=settings.knowledge.embedding_model,
         server_url=settings.server.url if settings.stack.target == "native" else public_urls(settings)[0],
         machine=machine,
@@ -148,16 +153,12 @@ def _check_services(settings: Settings) -> None:
 
 
 def _services(deployment: Deployment) -> list[Service]:
-    settings, engine, told = deployment.settings, deployment.engine, deployment.told
+    settings, told = deployment.settings, deployment.told
     stores = [
         None if settings.database.url else postgres.service(deployment),
         None if settings.redis.url else valkey.service(deployment),
     ]
-    models = [
-        llama_cpp.service(settings, engine) if engine.name == "llama.cpp" else None,
-        vllm.service(settings, engine) if engine.name == "vllm" else None,
-    ]
-    first = [service for service in (*stores, *models) if service]
+    first = [*(store for store in stores if store), *models.services(deployment.served)]
     agents = [server.service(settings, told), worker.service(settings, told)]
     others: list[Service] = []
     for option, part in OPTIONAL.items():
@@ -170,8 +171,8 @@ def _services(deployment: Deployment) -> list[Service]:
 
 def _for_containers(deployment: Deployment, planned: list[Service]) -> list[Service]:
     """Models come into a volume by a task of its own, and caches have a Valkey of their own, where something uses one."""
-    entry = deployment.engine.entry
-    wanted = [*([entry.id] if entry and not entry.path else []), deployment.settings.knowledge.embedding_model]
+    entries = [model.engine.entry for model in deployment.served if model.servers]
+    wanted = [*(entry.id for entry in entries if entry and not entry.path), deployment.settings.knowledge.embedding_model]
     task = fetch.service(dict.fromkeys(wanted))
     caches = [valkey.cache(deployment)] if any("cache" in service.needs for service in planned) else []
     return [task, *caches, *fetch.readers(planned)]
@@ -186,6 +187,7 @@ def given_secrets(settings: Settings) -> Mapping[str, SecretStr]:
         "endpoint_key": settings.model.api_key if settings.model.base_url else None,
         **_notify_secrets(settings),
         "langfuse_headers": _langfuse_headers(settings.tracing.langfuse) if settings.tracing.backend == "langfuse" else None,
+        **{endpoint_secret(f"models.{name}"): model.api_key for name, model in settings.models.items() if model.base_url},
     }
     if settings.stack.target != "native":
         given |= {"webhook_secret": settings.webhooks.secret, "otlp_headers": settings.telemetry.otlp_headers}
@@ -211,7 +213,7 @@ def _langfuse_headers(langfuse: LangfuseSection) -> SecretStr | None:
     return SecretStr(f"authorization=Basic%20{quote(both)},x-langfuse-ingestion-version=4")
 
 
-def _secrets(settings: Settings, engine: Engine, services: tuple[Service, ...]) -> Iterable[Secret]:
+def _secrets(settings: Settings, served: tuple[Served, ...], services: tuple[Service, ...]) -> Iterable[Secret]:
     if not settings.database.url:
         if settings.stack.target != "native":
             yield Secret("postgres_superuser", "generated", "password of the superuser of Postgres")
@@ -220,8 +222,8 @@ def _secrets(settings: Settings, engine: Engine, services: tuple[Service, ...]) 
                 yield Secret(f"postgres_{service.database}", "generated", f"password of the database role of {service.name}")
         for role in ("owner", "app", "reader"):
             yield Secret(f"postgres_{role}", "generated", f"password of the database role freehold_{role}")
-    if engine.name not in ("openai", "none"):
-        yield Secret("model_key", "generated", "key between the agent server and the model server")
+    if any(model.servers for model in served):
+        yield Secret("model_key", "generated", "key between the agent server and the model servers")
     if not settings.redis.url and settings.stack.target != "native":
         yield Secret("valkey", "generated", "password of Valkey")
     if settings.server.takes_keys:

@@ -12,11 +12,15 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from freehold.config.load import load
+from freehold.config.model import FurtherModelSection, ModelSection
 from freehold.config.section import Section
 from freehold.config.settings import Settings
 
 EXAMPLE = (files("freehold.config") / "example.toml").read_text(encoding="utf-8")
-UNCOMMENTED = re.sub(r"^# ([a-z_]+ = )", r"\1", EXAMPLE, flags=re.MULTILINE)
+UNCOMMENTED = re.sub(r"^# ([a-z_]+ = |\[)", r"\1", EXAMPLE, flags=re.MULTILINE)
+
+#: A table under a name of the user's, with the keys that are not those of the table it is like.
+FURTHER_MODEL = "models.coder"
 
 
 def keys(section: BaseModel = Settings(), prefix: str = "") -> Iterator[tuple[str, str, object]]:
@@ -25,6 +29,11 @@ def keys(section: BaseModel = Settings(), prefix: str = "") -> Iterator[tuple[st
         value = getattr(section, name)
         if isinstance(value, Section):
             yield from keys(value, f"{prefix}{name}.")
+        elif name == "models":
+            like = ModelSection.model_fields
+            for key, own in FurtherModelSection.model_fields.items():
+                if (own.description, own.default) != (like[key].description, like[key].default):
+                    yield f"{FURTHER_MODEL}.{key}", own.description or "", own.default
         else:
             yield f"{prefix}{name}", info.description or "", value
 
@@ -40,7 +49,7 @@ def line_of(key: str) -> int:
     """Index of the commented line of a key within its section."""
     section, _, name = key.rpartition(".")
     lines = EXAMPLE.splitlines()
-    start = lines.index(f"[{section}]")
+    start = lines.index(f"# [{section}]" if section == FURTHER_MODEL else f"[{section}]")
     return next(i for i, line in enumerate(lines) if i > start and line.startswith(f"# {name} = "))
 
 
@@ -52,7 +61,7 @@ def test_as_it_is_it_changes_nothing(tmp_path: Path) -> None:
 
 def test_uncommented_it_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "freehold.toml"
-    path.write_text(UNCOMMENTED)
+    path.write_text(UNCOMMENTED.replace(f"[{FURTHER_MODEL}]", f'[{FURTHER_MODEL}]\nname = "qwen2.5-coder-1.5b-instruct"'))
     assert load(path, environ={}).settings.model.base_url == "http://gpu-box:8000/v1"
 
 
@@ -81,5 +90,5 @@ def test_secrets_are_secret_types() -> None:
     settings = load(
         environ={"DATABASE_URL": "postgresql://u:hidden@/d", "REDIS_URL": "redis://:hidden@h", "OPENAI_API_KEY": "hidden"}
     ).settings
-    assert secret == {"database.url", "redis.url", "tools.sql.url", "model.api_key"}
+    assert secret == {"database.url", "redis.url", "tools.sql.url", "model.api_key", "models.coder.api_key"}
     assert isinstance(settings.database.url, SecretStr) and "hidden" not in repr(settings)

@@ -78,7 +78,7 @@ WRONG_FILES = [
     ("server = 3", "server: expected a section ([server]), got 3 ({file})"),
     ("[stack]\nname = 'My Stack'", "stack.name: expected string should match pattern"),
     ("[stack]\ntarget = 'cloud'", "stack.target: expected 'native' or 'compose', got 'cloud' ({file})"),
-    ("[model]\nengine = 'vlm'", "model.engine: expected 'auto', 'llama.cpp', 'vllm', 'openai' or 'none', got 'vlm' ({file})"),
+    ("[model]\nengine = 'vlm'", "'openai' or 'none', got 'vlm' ({file})"),
     ("[model]\nbase_url = 'gpu:8000'", 'model.base_url: expected a URL such as "http://127.0.0.1:11434/v1", got "gpu:8000"'),
     (
         "[server]\ncors_origins = ['http://a/b']",
@@ -107,6 +107,18 @@ WRONG_FILES += (
     ("[quotas.organisation]\nruns_per_hour = 5\n", "quotas.organisation.runs_per_hour: no such key"),
     ('[retention]\naudit = "soon"\n', "retention.audit: expected an age"),
     ('[tracing.langfuse]\nbase_url = "langfuse"\n', "tracing.langfuse.base_url: expected a URL such as"),
+    ("[models.coder]\nport = 8005\n", "models.coder.name: needed"),
+    ("[models.coder]\nnmae = 'x'\n", 'models.coder.nmae: no such key ({file}); did you mean "models.coder.name"?'),
+    ("[models.coder-2]\nname = 'x'\n", "models.coder-2.[key]: expected string should match pattern"),
+    ("[models.coder]\nname = 'x'\nengine = 'openai'\n", 'models.coder.base_url: needed when models.coder.engine is "openai"'),
+    (
+        "[model]\ngpus = [0, 1, 2]\ntensor_parallel = 2\nreplicas = 2\n",
+        "model.gpus: expected 4 (model.tensor_parallel 2 x model.replicas 2)",
+    ),
+    ("[model]\ngpus = [0, 0]\n", "model.gpus: expected different GPUs such as [0, 1], got [0, 0]"),
+    ("[model]\ncpus = '3-1'\n", 'model.cpus: expected processors such as "0-3" or "0,2,4-7", got "3-1"'),
+    ("[model]\ncpus = '0-1'\nreplicas = 3\n", "model.cpus: expected one processor at least for each of 3 replicas"),
+    ("[model]\ngpu_memory = 45\n", "model.gpu_memory: expected less than or equal to 0.98"),
 )
 
 
@@ -207,3 +219,17 @@ def test_an_overlay_lies_beside_the_file_that_was_named(tmp_path: Path) -> None:
 def test_an_overlay_that_cannot_be_is_refused(name: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         loaded(environ={"FREEHOLD_ENV": name})
+
+
+def test_a_further_model_may_be_set_by_the_environment_alone() -> None:
+    found = loaded(
+        environ={
+            "FREEHOLD_MODEL_SMALL_CODER_BASE_URL": "http://gpu:8001/v1",
+            "FREEHOLD_MODEL_SMALL_CODER_NAME": "qwen",
+            "FREEHOLD_MODEL_SMALL_CODER_API_KEY": "hidden",
+        }
+    )
+    model = found.settings.models["small-coder"]
+    assert (model.base_url, model.name, found.settings.model.name) == ("http://gpu:8001/v1", "qwen", "auto")
+    shown = {key: (value, origin) for key, value, origin in rows(found)}
+    assert shown["models.small-coder.api_key"] == ("********", "$FREEHOLD_MODEL_SMALL_CODER_API_KEY")

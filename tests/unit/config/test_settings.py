@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from freehold.config.settings import ModelSection, OidcSection, RetentionSection, ServerSection, Settings
+from freehold.config.model import ModelSection
+from freehold.config.settings import OidcSection, RetentionSection, ServerSection, Settings
 
 
 @pytest.mark.parametrize(

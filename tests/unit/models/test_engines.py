@@ -43,7 +43,7 @@ def test_vllm_gets_the_models_parsers_and_bounds() -> None:
 
 
 def test_vllm_without_a_known_parser_is_not_told_to_parse() -> None:
-    plain = engines.vllm_arguments(QWEN, "some/repo", host="h", port=1, context=1, parallel=1, gpu_memory_utilisation=0.5)
+    plain = engines.vllm_arguments(QWEN, "some/repo", host="h", port=1, context=1, parallel=1, tuning=engines.Tuning(gpu_memory=0.5))
     assert "--tool-call-parser" not in plain
     assert pairs(plain)["--gpu-memory-utilization"] == "0.50"
 

@@ -24,8 +24,9 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from freehold.config.load import load
+from freehold.config.model import ModelSection
 from freehold.config.section import LOOPBACK_HOSTS
-from freehold.config.settings import LimitsSection, ModelSection
+from freehold.config.settings import LimitsSection
 from freehold.graphs import toolcalls
 from freehold.graphs.agents.failures import error_type
 from freehold.telemetry.model_calls import ModelCall, is_cancellation, join

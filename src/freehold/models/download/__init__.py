@@ -113,6 +113,8 @@ async def remove(model: Model, cache_dir: Path, progress: Progress) -> int:
 
 
 def _checked_local(path: Path) -> Path:
+    if path.is_dir():
+        return path
     try:
         with path.open("rb") as handle:
             magic = handle.read(4)

@@ -96,10 +96,7 @@ def _own_keys(deployment: Deployment) -> Mapping[str, str]:
 
 def _upstreams(deployment: Deployment) -> list[Upstream]:
     """The models of this stack, the default one first."""
-    engine, wanted = deployment.engine, deployment.settings.model
-    if engine.name == "none":
-        return []
-    if engine.name == "openai":
-        assert wanted.base_url is not None, "an endpoint has an address"
-        return [Upstream(engine.model, wanted.base_url, "${secret:endpoint_key}" if wanted.api_key else None)]
-    return [Upstream(engine.model, "http://${address:model}/v1", "${secret:model_key}")]
+    served = [model for model in deployment.served if model.engine.name != "none"]
+    return [
+        Upstream(model.engine.model, model.base_url, f"${{secret:{model.secret}}}" if model.secret else None, model.key) for model in served
+    ]

@@ -46,8 +46,13 @@ def _watched(deployment: Deployment, measured: Iterable[Service]) -> Watched:
 
 def _prometheus_files(deployment: Deployment, measured: tuple[Service, ...], watched: Watched) -> Mapping[str, str]:
     settings = deployment.settings
-    nameless = {service.name: deployment.engine.model for service in measured if service.program in _NAMELESS}
-    slots = {model: settings.model.parallel for model in nameless.values()}
+    names = {server.service: model.engine.model for model in deployment.served for server in model.servers}
+    nameless = {service.name: names[service.name] for service in measured if service.program in _NAMELESS}
+    slots = {
+        model.engine.model: model.wanted.parallel * len(model.servers)
+        for model in deployment.served
+        if model.engine.model in nameless.values()
+    }
     rules = {
         "recording.yml": recording.rules_file(slots),
         "alerts.yml": rules_file(alerts.groups(watched), runbooks=settings.monitoring.notify.runbooks),

