@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from freehold.config.settings import Settings
-from freehold.stack.engine import choose_engine
+from freehold.stack.deployment import described
 from freehold.stack.monitoring import dashboards, recording
+from freehold.stack.served import serve
 from freehold.targets.native import machine
 
 
@@ -16,8 +17,8 @@ def write_dashboards(folder: Path, settings: Settings) -> tuple[Path, ...]:
     Raises:
         ConfigError: the settings name a model that cannot run on this machine.
     """
-    engine = choose_engine(settings, machine.detect())
-    slots = {engine.model: settings.model.parallel} if engine.name == "llama.cpp" else {}
+    models = serve(settings, described(settings, machine.detect()))
+    slots = {model.engine.model: model.wanted.parallel * len(model.servers) for model in models if model.engine.name == "llama.cpp"}
     texts = {**dashboards.texts(), "recording.yml": recording.rules_file(slots)}
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
