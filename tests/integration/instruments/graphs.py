@@ -57,3 +57,11 @@ async def fail(state: MessagesState):
 
 
 thinks, digs, computes, fails = one_node(ask), one_node(use_tool), one_node(compute), one_node(fail)
+
+
+async def ask_nobody(state: MessagesState):
+    """Asks a model at an address that nobody listens on."""
+    await ChatOpenAI(model="away", base_url="http://127.0.0.1:9/v1", api_key="none", max_retries=0).ainvoke(state["messages"])
+
+
+asks_nobody = one_node(ask_nobody)

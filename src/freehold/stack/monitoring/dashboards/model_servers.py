@@ -116,16 +116,16 @@ _LLAMA_CPP = (
     ),
     Panel(
         "Speed of one step",
-        "Tokens a second while it really reads or writes, over the last minute.",
+        "Tokens a second while it really reads or writes. Answers of one token take no time it measures, and do not count.",
         (
             Query(
                 f"rate(llamacpp:tokens_predicted_total{_MODEL}[$__rate_interval])"
-                f" / (rate(llamacpp:tokens_predicted_seconds_total{_MODEL}[$__rate_interval]) > 0)",
+                f" / (rate(llamacpp:tokens_predicted_seconds_total{_MODEL}[$__rate_interval]) > 0.001)",
                 "{{model}} writing",
             ),
             Query(
                 f"rate(llamacpp:prompt_tokens_total{_MODEL}[$__rate_interval])"
-                f" / (rate(llamacpp:prompt_seconds_total{_MODEL}[$__rate_interval]) > 0)",
+                f" / (rate(llamacpp:prompt_seconds_total{_MODEL}[$__rate_interval]) > 0.001)",
                 "{{model}} reading",
             ),
         ),
