@@ -73,3 +73,7 @@ def test_it_has_a_database_of_its_own() -> None:
     service = webui({})
     assert service.database == "webui"
     assert service.env["DATABASE_URL"].startswith("postgresql://webui:${secret:postgres_webui}@")
+
+
+def test_agents_are_handed_no_tools_which_they_would_refuse() -> None:
+    assert '"builtin_tools": false' in webui({}).env["DEFAULT_MODEL_METADATA"]

@@ -47,6 +47,13 @@ _LEAN = {
     "ENABLE_RETRIEVAL_QUERY_GENERATION": "false",
     "ENABLE_EVALUATION_ARENA_MODELS": "false",
     "ENABLE_MEMORIES": "false",
+    "ENABLE_CODE_INTERPRETER": "false",
+}
+
+#: It would hand tools of its own to every model. Agents have theirs, and refuse others; an administrator can turn them on for a model.
+_WITHOUT_TOOLS = {
+    "DEFAULT_MODEL_METADATA": '{"capabilities": {"builtin_tools": false}}',
+    "DEFAULT_MODEL_PARAMS": '{"function_calling": "legacy"}',
 }
 
 
@@ -61,6 +68,7 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
         env={
             **_PRIVATE,
             **_LEAN,
+            **_WITHOUT_TOOLS,
             **_people(deployment),
             **_models(deployment, others),
             **({"FROM_INIT_PY": "true"} if settings.stack.target == "native" else {}),  # its package and its image lie differently
