@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from freehold.core.errors import Forbidden
+from freehold.core.errors import Forbidden, Unauthenticated
 from freehold.core.permissions import EVERYTHING
 from freehold.server.auth import Authentication
 
@@ -27,7 +27,12 @@ async def check(request: Request, need: Literal["any", "admin"] = "any") -> Resp
         kept = [header for header in request.scope["headers"] if header[0] not in {b"authorization", b"x-api-key"}]
         request = Request({**request.scope, "headers": [*kept, (b"x-api-key", key.encode())]})
     authentication = cast(Authentication, request.app.state.authentication)
-    caller = await authentication.caller(request)
+    try:
+        caller = await authentication.caller(request)
+    except Unauthenticated:
+        if need != "admin":
+            raise
+        return Response(status_code=401, headers={"WWW-Authenticate": 'Basic realm="Freehold: the password is an API key"'})
     # Whom the project's own authentication knows is its own affair: that they may do everything with agents makes no administrator.
     if need == "admin" and (caller.user is not None or EVERYTHING not in caller.permissions):
         raise Forbidden("this credential does not reach so far", hint='it needs the scope "admin"')

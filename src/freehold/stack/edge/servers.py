@@ -102,7 +102,7 @@ def _shown(site: Site, shown: Shown) -> Directive:
         *_limited(site),
         *_answered(site),
         *_told(site, site.port if shown.name else shown.port, () if shown.own_login else (*_PASSWORDS, "x-api-key")),
-        *_refusals(asks_for_password=not shown.own_login),
+        *_refusals(),
         *(() if shown.own_login else (_check(site, _CHECK_ADMIN, "?need=admin"),)),
         _location("/", *foreign, *locked, directive("proxy_pass", f"http://{shown.service}")),
     )
@@ -180,14 +180,12 @@ def _told(site: Site, port: int, strip: Iterable[str] = ()) -> Iterator[Directiv
     yield directive("proxy_read_timeout", f"{site.stream_seconds}s")
 
 
-def _refusals(*statuses: int, asks_for_password: bool = False) -> Iterator[Directive]:
+def _refusals(*statuses: int) -> Iterator[Directive]:
     """Errors that are nginx's own, as the server writes its errors."""
     for status in statuses or _REFUSALS:
         code, message = _REFUSALS[status]
         body = json.dumps({"detail": message, "code": code})
         headers = [directive("add_header", "Retry-After", 1, "always")] if status in (429, 502, 503) else []
-        if status == 401 and asks_for_password:
-            headers.append(directive("add_header", "WWW-Authenticate", 'Basic realm="Freehold: the password is an API key"', "always"))
         if headers:
             headers += [directive("add_header", "X-Content-Type-Options", "nosniff", "always")]
         yield directive("error_page", status, f"@{status}")
