@@ -102,7 +102,7 @@ async def open_shared(settings: Settings, *, role: str) -> AsyncIterator[Opened]
     """
     database_url, redis_url = _urls(settings)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(tracing.exporting(settings.telemetry, role=role))
+        await stack.enter_async_context(tracing.exporting(settings.telemetry, role=role, project=settings.stack.name))
         sealing = _sealing(settings)
         pool = await stack.enter_async_context(
             create_pool(database_url, max_size=settings.database.pool_size, name=f"freehold-{role}", sealing=sealing)

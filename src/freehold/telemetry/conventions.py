@@ -19,6 +19,9 @@ Attributes = dict[str, str | int | float | bool | Sequence[str]]
 #: Characters of one piece of content; a trace is for reading.
 KEEP_CHARACTERS = 16_000
 
+#: Of a span that is nothing in particular, a request for instance: Phoenix calls one without a kind "unknown".
+ANY: Attributes = {"openinference.span.kind": "CHAIN"}
+
 _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "system": "system", "tool": "tool"}
 
 

@@ -46,13 +46,14 @@ _CLOSE_SECONDS = 3
 _COMPLAIN_SECONDS = 300
 
 
-def open_tracing(endpoint: str, headers: str, *, role: str, content: bool) -> Tracing:
+def open_tracing(endpoint: str, headers: str, *, role: str, project: str, content: bool) -> Tracing:
     """Start the exporter.
 
     Args:
         endpoint: base URL, e.g. `http://127.0.0.1:6006`, or the whole URL ending in /v1/traces.
         headers: as in OTEL_EXPORTER_OTLP_HEADERS, e.g. `authorization=Bearer%20abc,x-project=1`.
         role: part of `service.name`, e.g. "worker"; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES come first.
+        project: under which Phoenix shows the traces.
     """
     url = endpoint.rstrip("/")
     url = url if url.endswith(_PATH) else url + _PATH
@@ -60,7 +61,7 @@ def open_tracing(endpoint: str, headers: str, *, role: str, content: bool) -> Tr
     session.trust_env = urlsplit(url).hostname not in LOOPBACK_HOSTS  # a proxy is for the outside world
     exporter = OTLPSpanExporter(url, headers=parse_headers(headers), timeout=_EXPORT_SECONDS, session=session)
     processor = BatchSpanProcessor(_Patient(exporter, url), schedule_delay_millis=_BATCH_MILLISECONDS)
-    provider = TracerProvider(resource=_resource(role), shutdown_on_exit=False)
+    provider = TracerProvider(resource=_resource(role, project), shutdown_on_exit=False)
     provider.add_span_processor(processor)
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         trace.set_tracer_provider(provider)  # spans that users' code makes join ours
@@ -89,13 +90,14 @@ def parse_headers(text: str) -> dict[str, str]:
     return {name.strip().lower(): unquote(value.strip()) for name, _, value in pairs}
 
 
-def _resource(role: str) -> Resource:
+def _resource(role: str, project: str) -> Resource:
     ours = Resource(
         {
             "service.name": f"freehold-{role}",
             "service.version": __version__,
             "service.instance.id": str(new_id()),
             "host.name": socket.gethostname(),
+            "openinference.project.name": project,
         }
     )
     return Resource.create().merge(ours).merge(OTELResourceDetector().detect())

@@ -73,7 +73,8 @@ class Tracing:
 
     def start(self, name: str, attributes: Attributes, *, kind: Kind = "internal", parent: Context, start_ns: int | None = None) -> Span:
         """A span that the caller ends."""
-        return self.tracer.start_span(name, parent, _KINDS[kind], {**run_attributes.get(), **attributes}, start_time=start_ns)
+        attributes = {**conventions.ANY, **run_attributes.get(), **attributes}
+        return self.tracer.start_span(name, parent, _KINDS[kind], attributes, start_time=start_ns)
 
     def failed(self, span: Span, error: BaseException) -> None:
         """Note on a span what went wrong; an interrupt or a cancellation is not an error."""

@@ -83,8 +83,12 @@ def traceparent() -> str | None:
 
 
 @asynccontextmanager
-async def exporting(settings: TelemetrySection, *, role: str) -> AsyncIterator[None]:
-    """Export spans meanwhile, where `telemetry.otlp_endpoint` says whither; `role` is "server" or "worker".
+async def exporting(settings: TelemetrySection, *, role: str, project: str = "freehold") -> AsyncIterator[None]:
+    """Export spans meanwhile, where `telemetry.otlp_endpoint` says whither.
+
+    Args:
+        role: "server" or "worker".
+        project: under which Phoenix shows them.
 
     Several may be open in one process; they share what the first one opened, which the last one closes.
 
@@ -98,7 +102,7 @@ async def exporting(settings: TelemetrySection, *, role: str) -> AsyncIterator[N
     from freehold.telemetry import export
 
     headers = settings.otlp_headers.get_secret_value() if settings.otlp_headers else ""
-    opened = export.open_tracing(settings.otlp_endpoint, headers, role=role, content=settings.content)
+    opened = export.open_tracing(settings.otlp_endpoint, headers, role=role, project=project, content=settings.content)
     _tracing = opened
     try:
         yield

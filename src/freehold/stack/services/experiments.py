@@ -60,6 +60,7 @@ def _store(deployment: Deployment) -> Service:
         "s3": "true",
         "s3.port": str(s3),
         "s3.ip.bind": "${listen}",
+        "disableHttp": "true",  # of master and filer: whoever reaches them may delete; parts of it speak gRPC to one another
         "s3.port.iceberg": "0",
         "s3.port.lance": "0",
         "s3.allowDeleteBucketNotEmpty": "false",

@@ -13,7 +13,7 @@ _SAFE_SEARCH = {"off": 0, "moderate": 1, "strict": 2}
 
 def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Service]:
     settings = deployment.settings.search
-    options = {"interface": "wsgi", "host": "${listen}", "port": str(settings.port), "workers": "1", "blocking-threads": "8"}
+    options = {"interface": "wsgi", "host": "${listen}", "port": str(settings.port), "workers": "1", "blocking-threads": "4"}
     yield Service(
         name="searxng",
         program="searxng",
