@@ -34,7 +34,7 @@ def healthcheck(service: Service, image: Image, target: str) -> dict[str, Value]
 def _test(service: Service, image: Image, target: str) -> list[Value] | None:
     probe = service.health.probe if service.health else "alive"
     if probe == "http":
-        return _http(image, target)
+        return ["CMD", *image.tells] if image.tells else _http(image, target)
     if probe == "postgres":
         # By TCP: while the image makes the database, a server listens on the socket alone.
         port = target.rpartition(":")[2] if ":" in target else "5432"

@@ -41,6 +41,8 @@ class Image:
     #: Where its sockets lie.
     sockets: str = RUN
     asks: Asks | None = None
+    #: A command that tells whether it is well, where there is nothing to ask over HTTP with.
+    tells: tuple[str, ...] = ()
     #: What runs our entrypoint there; None: nothing can, so no secret may be in its environment.
     interpreter: Literal["sh", "python"] | None = "sh"
     #: Whether its root file system can be read-only; folders it writes to are held in memory then.
@@ -88,6 +90,14 @@ IMAGES: Mapping[str, Image] = {
         processes=4096,
         disk_gb=25,
     ),
+    "vllm-cpu": Image(
+        ("vllm",),
+        asks="python3",
+        tmpfs=("/tmp:exec",),  # noqa: S108
+        env={**_HOME, "USER": "freehold"},
+        processes=1024,
+        disk_gb=6,
+    ),
     "nginx": Image(("nginx",), cpus=2, asks="curl"),
     "pgbouncer": Image(("pgbouncer",), cpus=1),
     "open-webui": Image(("python3", "-m", "uvicorn"), mount="/app/backend/data", asks="curl", env=_HOME, disk_gb=2),
@@ -105,8 +115,8 @@ IMAGES: Mapping[str, Image] = {
     "phoenix": Image(("/usr/bin/python3",), asks="python3", interpreter="python", env=_HOME, disk_gb=1.5),
     "mlflow": Image(("mlflow",), asks="python3", env=_HOME, disk_gb=1.5),
     "weed": Image(("weed",), mount="/data", asks="wget"),
-    "searxng": Image(("granian",), asks="wget"),
-    "ollama": Image(("/bin/ollama",), disk_gb=5, processes=1024),
+    "searxng": Image(("/usr/local/searxng/.venv/bin/granian",), asks="wget", tmpfs=(*_TMP, "/var/cache/searxng")),
+    "ollama": Image(("/bin/ollama",), tells=("ollama", "list"), env=_HOME, disk_gb=5, processes=1024),
     "sglang": Image(
         ("python3", "-m", "sglang.launch_server"),
         asks="python3",

@@ -309,7 +309,9 @@ class _Container:
             mounts.append(f"./files/{service.name}:{self.filler.files}:ro")
         mounts += [f"{outside}:{inside}:ro,rslave" for outside, inside in facts.host_folders.items()]
         mounts += self._models()
-        temporary = [_temporary(path, self.compose.project.user) for path in dict.fromkeys((*facts.tmpfs, RUN))]
+        # An image that declares a volume would be given one without a name, which nobody ever deletes.
+        unused = (facts.mount,) if facts.mount and not service.volumes and service.program not in OURS else ()
+        temporary = [_temporary(path, self.compose.project.user) for path in dict.fromkeys((*facts.tmpfs, *unused, RUN))]
         return {
             **({"volumes": mounts} if mounts else {}),
             **({"read_only": True} if facts.read_only else {}),
@@ -367,13 +369,11 @@ class _Container:
         cpus = (limits.cpus if limits else None) or self.image.cpus or machine.cpu_count
         told: dict[str, Value] = {
             "mem_limit": f"{max(32, memory // _MIB)}m",
-            "cpus": min(cpus, machine.cpu_count),
+            **({"cpuset": service.cpus} if service.cpus else {"cpus": min(cpus, machine.cpu_count)}),
             "pids_limit": self.image.processes,
         }
         if shared := self._shared_memory():
             told["shm_size"] = f"{shared // _MIB}m"
-        if service.cpus:
-            told["cpuset"] = service.cpus
         deploy: dict[str, Value] = {}
         if service.replicas > 1:
             deploy["replicas"] = service.replicas
@@ -386,7 +386,7 @@ class _Container:
     def _usual_memory(self) -> int:
         """Models take what the machine has, but for what keeps it alive."""
         if self.service.name in self.compose.project.models:
-            return max(GIB, int(self.compose.stack.machine.memory_bytes * 0.75))
+            return max(GIB, int(self.compose.stack.machine.memory_bytes * 0.75 / len(self.compose.project.models)))
         return self.image.memory_mib * _MIB
 
     def _shared_memory(self) -> int | None:
