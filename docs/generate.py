@@ -21,6 +21,7 @@ from typer.main import get_command
 
 from freehold.cli.main import EXIT_CODES, app
 from freehold.config.env import VARIABLES
+from freehold.stack.monitoring.recording import groups
 from freehold.config.schema import schema
 from freehold.telemetry.metrics import MAX_LABEL_VALUES, declared
 
@@ -135,8 +136,15 @@ def metrics_page() -> str:
         "Durations are seconds, sizes bytes; histograms have `_bucket`, `_sum` and `_count`. What is said of the queue, of threads and of",
         "checkpoints is read from the database at each scrape, and `NaN` while it is away. Beside them stand `process_*` of the server.\n",
         "Thresholds to begin with: inference p95 over 5 s for two minutes, `freehold_queue_age_seconds` over 30 s, and any",
-        "`increase(llm_inference_errors_total[5m])` that does not go away.",
+        "`increase(llm_inference_errors_total[5m])` that does not go away.\n",
+        "## Recorded series\n",
+        "What Prometheus records from these and from what engines, stores and the machine show, under names that do not change with the",
+        "engine: dashboards and alerts ask for them. Those about models have the labels `model` and `source`: `engine` where its server",
+        "measured, `agents` where it does not measure this and our agents did.\n",
+        "| series | meaning |",
+        "| --- | --- |",
     ]
+    lines += [f"| `{rule.record}` | {_cell(rule.about)} |" for group in groups({"model": 1}) for rule in group.rules]
     return "\n".join(lines) + "\n"
 
 
