@@ -24,6 +24,9 @@ def services(deployment: Deployment, others: Sequence[Service]) -> Iterable[Serv
         yield _postgres(deployment)
     for index, store in enumerate(service for service in others if service.program == "valkey"):
         yield _valkey(deployment, store, index)
+    # Natively nginx comes from a package index, built without the page it counts on.
+    if deployment.has("edge") and deployment.settings.stack.target != "native":
+        yield _edge(deployment)
     if _measures_gpus(deployment):
         yield _gpu(deployment)
 
@@ -87,16 +90,15 @@ def _valkey(deployment: Deployment, store: Service, index: int) -> Service:
     )
 
 
-def edge_exporter(deployment: Deployment, status: str) -> Service:
-    """`status`: URL of nginx's stub_status page, as a placeholder."""
+def _edge(deployment: Deployment) -> Service:
     port = deployment.settings.monitoring.ports.nginx
     return _exporter(
         "nginx-exporter",
         "nginx-exporter",
         port,
         "monitoring.ports.nginx",
-        args=(f"-web.listen-address=${{listen}}:{port}", f"-nginx.scrape-uri={status}"),
-        networks=("observe",),
+        args=(f"-web.listen-address=${{listen}}:{port}", "-nginx.scrape-uri=http://${address:edge.status}/status"),
+        needs=("edge",),
         about="measures of the edge",
     )
 
