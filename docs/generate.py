@@ -23,6 +23,8 @@ from freehold.cli.main import EXIT_CODES, app
 from freehold.config.env import VARIABLES
 from freehold.stack.monitoring.recording import groups
 from freehold.config.schema import schema
+from freehold.stack.monitoring.alert import Alert, Watched
+from freehold.stack.monitoring.alerts import groups
 from freehold.telemetry.metrics import MAX_LABEL_VALUES, declared
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -154,6 +156,45 @@ def compatibility_page() -> str:
     return str(compatibility["page"](compatibility["marks"]()))
 
 
+_GROUPS = {
+    "measuring": "Measuring itself",
+    "models": "Models and GPUs",
+    "runs": "Requests, runs and workers",
+    "stores": "PostgreSQL and Valkey",
+    "machine": "The machine and its edge",
+}
+
+
+def runbooks_page() -> str:
+    """A runbook for every alert."""
+    watched = Watched(jobs=("server", "model"), models=("model",), workers=1, slots=10)
+    lines = [
+        _NOTICE,
+        "# Runbooks\n",
+        'What each alert of `stack.services = ["monitoring"]` means, where to look and what to do. '
+        "[How to monitor a stack](../how-to/monitoring.md) says who hears of them.\n",
+        "*critical*: people get no answers, or soon will not. *warning*: look at it today.\n",
+    ]
+    for name, group in groups(watched):
+        lines.append(f"## {_GROUPS[name]}\n")
+        lines += [line for alert in group for line in _runbook(alert)]
+    return "\n".join(lines)
+
+
+def _runbook(alert: Alert) -> list[str]:
+    lasting = f" for {alert.lasting}" if alert.lasting else ""
+    quiet = [f"`{cause}`" for cause in alert.explained_by]
+    quiet += [f"`TargetDown` of {job}" for job in alert.needs]
+    return [
+        f"### {alert.name}\n",
+        f"*{alert.severity}*, when `{alert.expr}`{lasting}.\n",
+        f"**It means.** {alert.means}\n",
+        f"**Look.** {alert.look}\n",
+        f"**Do.** {alert.do}\n",
+        *([f"It keeps quiet while {' or '.join(quiet)} fires, which explains it.\n"] if quiet else []),
+    ]
+
+
 def pages() -> dict[Path, str]:
     """Every generated page with what it should hold."""
     example = (files("freehold.config") / "example.toml").read_text(encoding="utf-8")
@@ -163,6 +204,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "commands.md": commands_page(),
         REFERENCE / "metrics.md": metrics_page(),
         REFERENCE / "compatibility.md": compatibility_page(),
+        REFERENCE.parent / "runbooks" / "alerts.md": runbooks_page(),
     }
 
 

@@ -32,6 +32,7 @@ FIXED = {
     "llm_active_requests": ("model",),
     "freehold_runs_total": ("graph", "status"),
     "freehold_run_duration_seconds": ("graph",),
+    "freehold_worker_starts_total": (),
     "freehold_worker_slots": (),
     "freehold_worker_slots_busy": (),
     "freehold_queue_depth": (),

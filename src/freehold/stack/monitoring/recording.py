@@ -81,6 +81,11 @@ def _models(slots: Mapping[str, int]) -> Iterable[Rule]:
     )
     yield _tokens("generated", "vllm:generation_tokens_total", "sglang:generation_tokens_total", "llamacpp:tokens_predicted_total")
     yield _tokens("input", "vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "llamacpp:prompt_tokens_total")
+    yield Rule(
+        "freehold:model_tokens_generated_busy:rate1m",
+        "freehold:model_tokens_generated:rate1m and on (model) freehold:model_requests_running > 0",
+        "Tokens a model wrote, a second, while it worked on something: idle, they say nothing of how fast it is.",
+    )
     for what, engine, ours in (
         ("ttft", "time_to_first_token_seconds", "llm_time_to_first_token_seconds"),
         ("e2e", "e2e_request_latency_seconds", "llm_inference_duration_seconds"),

@@ -73,7 +73,7 @@ def alerts() -> Iterable[Alert]:
         "The edge does not answer",
         means="Nobody outside reaches anything.",
         look="`freehold status`, `freehold logs edge`.",
-        do="`freehold restart edge`. If it does not start: its log names the line of its configuration or the certificate.",
+        do="It is started again by itself. If it does not start: its log names the line of its configuration or the certificate.",
     )
     yield Alert(
         "CertificateExpires",

@@ -32,8 +32,7 @@ def alerts(watched: Watched) -> Iterable[Alert]:
         means="A service does not answer when Prometheus asks for its metrics: it is down, hangs, or refuses the key.",
         look="`freehold status` says its state and why, `freehold logs NAME` its last words; Prometheus' page /targets has the "
         "error of the last try.",
-        do="Start it again (`freehold restart NAME`). If it comes down again: the end of its log names the cause, `freehold "
-        "doctor` the usual ones.",
+        do="It is started again by itself. If it comes down again: the end of its log names the cause, `freehold doctor` the usual ones.",
     )
     yield Alert(
         "InstrumentDown",
@@ -43,7 +42,7 @@ def alerts(watched: Watched) -> Iterable[Alert]:
         "{{ $labels.job }} does not answer",
         means="What measures a part of the stack does not answer: that part may be well, but alerts about it are blind.",
         look="`freehold status`, `freehold logs NAME`; Prometheus' page /targets has the error of the last try.",
-        do="`freehold restart NAME`.",
+        do="It is started again by itself; `freehold down` and `freehold up` start everything anew.",
     )
     missing = " or ".join(f'absent(up{{job="{job}"}})' for job in watched.jobs)
     yield Alert(

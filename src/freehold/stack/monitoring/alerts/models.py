@@ -14,6 +14,8 @@ MOST_ERRORS = 0.05
 LEAST_THROUGHPUT = 0.80
 FULLEST_GPU = 0.95
 
+_BUSY = "freehold:model_tokens_generated_busy:rate1m"
+
 
 def alerts(watched: Watched) -> Iterable[Alert]:
     yield Alert(
@@ -66,14 +68,15 @@ def alerts(watched: Watched) -> Iterable[Alert]:
     yield Alert(
         "ThroughputLow",
         # Only while it is busy does a number of tokens say how fast it is; its baseline is how it did when it was busy in the last day.
-        f"freehold:model_busy_throughput < {LEAST_THROUGHPUT} * avg_over_time(freehold:model_busy_throughput[1d])",
+        f"(avg_over_time({_BUSY}[15m]) < {LEAST_THROUGHPUT} * avg_over_time({_BUSY}[1d]))"
+        " and on (model) min_over_time(freehold:model_requests_running[5m]) > 0",
         "15m",
         "warning",
         "{{ $labels.model }} writes {{ humanize $value }} tokens a second, a fifth less than usual",
         means="Under load the model writes at least 20 % fewer tokens a second than on average while it was busy in the last day.",
         look="The dashboards Model servers and GPU: is the GPU slowed down by heat or power, is something else on it, did "
         "requests become longer?",
-        do="End what else uses the GPU or the processors; check cooling; after a change of model or flags: compare `freehold bench`.",
+        do="End what else uses the GPU or the processors; check cooling; after a change of model or flags: compare with the ones before.",
         needs=watched.models,
     )
     yield Alert(

@@ -23,7 +23,7 @@ def alerts(watched: Watched) -> Iterable[Alert]:
         "{{ humanizePercentage $value }} of requests to the agent server fail",
         means="The agent server answers with 5xx: people get errors.",
         look="`freehold logs server`: each failed request has a line with its request id and the error.",
-        do="storage_unavailable: Postgres or Valkey. Else the log names the error; a new version may have brought it: `freehold rollback`.",
+        do="storage_unavailable: Postgres or Valkey. Else the log names the error.",
         explained_by=_NO_STORE,
     )
     yield Alert(
@@ -58,7 +58,7 @@ def alerts(watched: Watched) -> Iterable[Alert]:
         "No worker runs",
         means="Runs are accepted and wait; nobody executes them.",
         look="`freehold status` and `freehold logs worker`.",
-        do="`freehold restart worker`. If they end again at once: the log's last lines; most often the project's code does not load.",
+        do="They are started again by themselves. If they end at once: the log's last lines; most often the project's code does not load.",
         explained_by=("PostgresDown",),
         needs=_SERVER,
     )

@@ -16,8 +16,7 @@ def alerts() -> Iterable[Alert]:
         "PostgreSQL does not answer",
         means="Everything that survives is in PostgreSQL: nothing is accepted and nothing executed until it answers.",
         look="`freehold status`, `freehold logs postgres`; free space of its disk.",
-        do="`freehold restart postgres`. A full disk: make room first. It recovers by itself from its log; nothing that was "
-        "accepted is lost.",
+        do="It is started again by itself and recovers from its log; nothing that was accepted is lost. A full disk: make room first.",
     )
     yield Alert(
         "DatabaseUnreachable",
@@ -70,7 +69,7 @@ def alerts() -> Iterable[Alert]:
         "Valkey does not answer",
         means="Runs go on, but nobody sees them stream, and new ones start up to a second late.",
         look="`freehold status`, `freehold logs valkey`.",
-        do="`freehold restart valkey`. It reads its log again; at most the last second of events is lost, and clients are told of the gap.",
+        do="It is started again by itself and reads its log; at most the last second of events is lost, and clients are told of the gap.",
     )
     yield Alert(
         "ValkeyMemory",
