@@ -21,10 +21,10 @@ from typer.main import get_command
 
 from freehold.cli.main import EXIT_CODES, app
 from freehold.config.env import VARIABLES
-from freehold.stack.monitoring.recording import groups
 from freehold.config.schema import schema
 from freehold.stack.monitoring.alert import Alert, Watched
-from freehold.stack.monitoring.alerts import groups
+from freehold.stack.monitoring.alerts import groups as alert_groups
+from freehold.stack.monitoring.recording import groups
 from freehold.telemetry.metrics import MAX_LABEL_VALUES, declared
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -175,7 +175,7 @@ def runbooks_page() -> str:
         "[How to monitor a stack](../how-to/monitoring.md) says who hears of them.\n",
         "*critical*: people get no answers, or soon will not. *warning*: look at it today.\n",
     ]
-    for name, group in groups(watched):
+    for name, group in alert_groups(watched):
         lines.append(f"## {_GROUPS[name]}\n")
         lines += [line for alert in group for line in _runbook(alert)]
     return "\n".join(lines)
