@@ -1,6 +1,6 @@
 """Turns itself into a program that ends when we do. Run by path with `python -I -S`, so it must not import Freehold.
 
-Usage: child.py PARENT_PID SIGNAL UID:GID CWD -- PROGRAM ARGUMENT...   (UID:GID is `-` to stay who we are)
+Usage: child.py PARENT_PID SIGNAL UID:GID CWD [--cpus=0,1] -- PROGRAM ARGUMENT...   (UID:GID is `-` to stay who we are)
 
 Between fork and exec four things must be so: its own session, so a Ctrl-C at the terminal reaches only its parent;
 the right user; a promise of the kernel to end it when that parent dies, which a change of user would take away again
@@ -18,8 +18,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    parent, number, user, cwd, _, *command = arguments
+    parent, number, user, cwd, *rest = arguments
+    options, command = rest[: rest.index("--")], rest[rest.index("--") + 1 :]
     os.setsid()
+    for option in options:
+        _pin(option.removeprefix("--cpus="))
     _become(user)
     _die_with(int(parent), int(number))
     os.closerange(3, 65536)
@@ -34,6 +37,15 @@ def main(arguments: list[str]) -> None:
     except OSError as error:
         sys.stderr.write(f"cannot start {command[0]}: {error.strerror}\n")
         os._exit(127)
+
+
+def _pin(cpus: str) -> None:
+    """Threads inherit it, so it comes before the program counts the processors it has."""
+    try:
+        os.sched_setaffinity(0, {int(number) for number in cpus.split(",")})
+    except OSError as error:
+        sys.stderr.write(f"cannot be pinned to the processors {cpus}: {error.strerror}\n")
+        os._exit(126)
 
 
 def _become(user: str) -> None:

@@ -120,10 +120,9 @@ def _models(deployment: Deployment, others: tuple[Service, ...]) -> Mapping[str,
     connections = [("http://${address:server}/v1", "${secret:webui_api_key}" if settings.server.takes_keys else "none")]
     if any(service.name == "gateway" for service in others):
         connections.append(("http://${address:gateway}/v1", gateway_key(settings)))
-    elif engine.name == "openai":
-        connections.append((settings.model.base_url or "", "${secret:endpoint_key}" if settings.model.api_key else "none"))
-    elif engine.name != "none":
-        connections.append(("http://${address:model}/v1", "${secret:model_key}"))
+    else:
+        models = [model for model in deployment.served if model.engine.name != "none"]
+        connections += [(model.base_url, f"${{secret:{model.secret}}}" if model.secret else "none") for model in models]
     urls, keys = zip(*connections, strict=True)
     # Titles of conversations are the model's work: asked of an agent, each would be a run of its own, with tools.
     titles = {"TASK_MODEL_EXTERNAL": engine.model} if len(connections) > 1 else {"ENABLE_TITLE_GENERATION": "false"}

@@ -275,9 +275,11 @@ class Keeper:
         self._log_start = os.fstat(handle).st_size
         user = f"{process.user.uid}:{process.user.gid}" if process.user else "-"
         number = signal.Signals[process.stop_signal]
+        pinned = [f"--cpus={','.join(map(str, process.cpus))}"] if process.cpus else []
         try:
             running = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(child.__file__), str(os.getpid()), str(int(number)), user, process.cwd, "--", *argv),
+                *(sys.executable, "-I", "-S", str(child.__file__), str(os.getpid()), str(int(number)), user, process.cwd),
+                *(*pinned, "--", *argv),
                 env=self._environment(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=handle,

@@ -62,6 +62,8 @@ class Process:
     files: tuple[TextFile, ...] = ()
     once: Once | None = None
     user: User | None = None
+    #: Processors it is pinned to, e.g. (0, 1); empty: any.
+    cpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

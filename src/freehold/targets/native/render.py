@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from freehold.config.model import processors
 from freehold.stack.plan import Stack
 from freehold.stack.service import Service
 from freehold.targets.native.layout import Layout
@@ -100,6 +101,7 @@ def _process(service: Service, names: Mapping[str, tuple[str, ...]], layout: Lay
         grace_seconds=service.grace_seconds,
         ports=service.ports,
         user=place.user,
+        cpus=processors(service.cpus) if service.cpus else (),
     )
 
 

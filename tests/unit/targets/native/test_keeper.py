@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -195,3 +196,19 @@ async def test_programs_that_are_not_ours_do_not_get_the_users_keys(home: Home, 
     user = keep(code("user", source, kind="task", environment="user"))
     await until(lambda: minimal.state == user.state == "done")
     assert (home.log("minimal").read_text(), home.log("user").read_text()) == ("None\n", "hush\n")
+
+
+async def test_a_pinned_process_and_its_threads_run_on_those_processors_alone(home: Home, keep: Keep) -> None:
+    own = min(os.sched_getaffinity(0))
+    told = home.path / "told"
+    wait = "import time; time.sleep(60)"
+    text = f"import os, pathlib; pathlib.Path({str(told)!r}).write_text(str(os.sched_getaffinity(0))); {wait}"
+    keep(dataclasses.replace(code("pinned", text), cpus=(own,)))
+    await until(lambda: told.exists() and told.read_text() != "")
+    assert told.read_text() == str({own})
+
+
+async def test_processors_that_are_not_there_are_named(home: Home, keep: Keep) -> None:
+    pinned = keep(dataclasses.replace(code("pinned", "import time; time.sleep(60)", health=Health("alive")), cpus=(4000,)))
+    await until(lambda: pinned.state == "failed")
+    assert "cannot be pinned to the processors 4000" in (pinned.why or "")

