@@ -38,7 +38,12 @@ def key(stack: Stack) -> dict[str, str]:
 
 
 def ask(stack: Stack, **more: object) -> httpx.Response:
-    body = {"model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 4, "cache_prompt": False}
+    body = {
+        "model": "smollm2-135m-instruct",
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "max_tokens": 4,
+        "cache_prompt": False,
+    }
     url = f"http://127.0.0.1:{stack.model_port}/v1/chat/completions"
     return httpx.post(url, json={**body, **more}, headers=key(stack), timeout=120)
 
