@@ -26,13 +26,14 @@ class Folder:
 
     path: Path
     port: int
+    python: Path = Path(sys.executable)
 
     @property
     def home(self) -> Home:
         return Home(self.path / ".freehold")
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "freehold", *arguments]
+        return [str(self.python), "-m", "freehold", *arguments]
 
     def run(self, *arguments: str, code: int | None = 0, **environ: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

@@ -62,6 +62,7 @@ COMMANDS: Mapping[str, Command] = {
     "models": Command("freehold.cli.models:app", "Models: list, show, pull, rm, where."),
     "backup": Command("freehold.cli.backup:backup", "Write the databases into one file."),
     "restore": Command("freehold.cli.restore:restore", "Put a backup's databases in the place of those that are there."),
+    "upgrade": Command("freehold.cli.upgrade:upgrade", "Another version, with a way back."),
     "init": Command("freehold.cli.init:init", "Make a new agent project."),
     "check": Command("freehold.cli.check:check", "Check an agent project and the configuration."),
     "build": Command("freehold.cli.build:build", "Make an image definition or a bundle of wheels of a project."),

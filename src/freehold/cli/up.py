@@ -50,14 +50,30 @@ async def up(
     if loaded.settings.stack.target == "compose":
         return await containers.up(loaded, json=json)
     home, progress = Home(paths.home()), output.progress(json)
+    if home.upgrade_file.exists():
+        from freehold.operate.upgrade.journal import require_finished
+
+        require_finished(home)
     try:
         outcome = await native.up(loaded, home, progress, prepare=prepare, attached=not detach)
     except asyncio.CancelledError:
         output.say("nothing was left running; what was fetched and built is kept, and the next start goes on from there")
         raise
+    if not outcome.was_running:
+        options = {"--port": port, "--host": host, "--model-port": model_port, "--env": environment, "--with": with_}
+        _remember(home, [part for name, value in options.items() if value is not None for part in (name, str(value))])
     output.emit(_data(outcome), lambda: _greeting(outcome, loaded, home), json=json)
     if not detach and outcome.supervisor:
         await _stay(home, outcome.supervisor, json=json)
+
+
+def _remember(home: Home, options: list[str]) -> None:
+    """So that an upgrade starts the stack likewise."""
+    import json
+
+    from freehold.targets.native.files import write_private
+
+    write_private(home.options_file, json.dumps(options) + "\n")
 
 
 async def _announce(needs: list[Need], *, ask: bool) -> None:

@@ -85,6 +85,11 @@ async def restore(server: Server, path: Path, progress: Progress, *, keep: str |
         return found.manifest
 
 
+def remove(path: Path) -> None:
+    """A backup that nobody needs, where there is one."""
+    path.unlink(missing_ok=True)
+
+
 def check(server: Server, path: Path, progress: Progress) -> None:
     """Read a whole backup without changing anything; `server` need not run.
 

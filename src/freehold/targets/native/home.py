@@ -52,6 +52,21 @@ class Home:
         return self.path / "secrets"
 
     @property
+    def backups(self) -> Path:
+        """Databases as they were before upgrades."""
+        return self.path / "backups"
+
+    @property
+    def upgrade_file(self) -> Path:
+        """There while an upgrade is under way, or was interrupted."""
+        return self.path / "native" / "upgrade.json"
+
+    @property
+    def options_file(self) -> Path:
+        """Options of the `freehold up` that started the stack, so that an upgrade starts it likewise."""
+        return self.path / "native" / "options.json"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

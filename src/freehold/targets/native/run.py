@@ -34,7 +34,20 @@ PATIENCE = 5
 STOP_SECONDS = 180.0
 
 #: Folders and files of a state folder that `reset` deletes; anything else in it is not ours.
-OWN_ENTRIES = ("native", "secrets", "logs", "metrics", "files", "data", "postgres", "postgres.new", "postgres.access", "valkey", "compose")
+OWN_ENTRIES = (
+    "native",
+    "secrets",
+    "logs",
+    "metrics",
+    "files",
+    "data",
+    "backups",
+    "postgres",
+    "postgres.new",
+    "postgres.access",
+    "valkey",
+    "compose",
+)
 
 #: The one file among the sockets.
 _POSTGRES_LOCK = ".s.PGSQL.5432.lock"
