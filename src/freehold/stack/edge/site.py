@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from freehold.config.section import LOOPBACK_HOSTS
 from freehold.config.settings import Settings
+from freehold.stack.deployment import has
 from freehold.stack.service import Service
 
 #: Names that mean this machine, where no others are set.
@@ -95,6 +96,17 @@ def public_urls(settings: Settings) -> tuple[str, ...]:
     """URLs of the main server as browsers write them; the first one stands in links."""
     suffix = "" if port(settings) == 443 else f":{port(settings)}"
     return tuple(f"https://{name}{suffix}" for name in names(settings))
+
+
+def origins_of(settings: Settings, service: str) -> tuple[str, ...]:
+    """Origins under which browsers find another service through the edge, e.g. `https://chat.example.com`; empty where they do not."""
+    if not has(settings, "edge"):
+        return ()
+    suffix = "" if port(settings) == 443 else f":{port(settings)}"
+    if service == "webui":
+        own = settings.edge.webui_name
+        return (f"https://{own}{suffix}",) if own else tuple(f"https://{name}:{settings.edge.webui_port}" for name in names(settings))
+    return (f"https://{service}.{settings.edge.names[0]}{suffix}",) if service in settings.edge.expose else ()
 
 
 def is_private(settings: Settings) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from freehold.stack.deployment import Deployment
+from freehold.stack.edge.site import origins_of
 from freehold.stack.environment import service_database_url
 from freehold.stack.service import Health, Limits, Metrics, Port, Secret, Service, Volume
 
@@ -103,7 +104,7 @@ def _mlflow(deployment: Deployment) -> Service:
     return Service(
         name="mlflow",
         program="mlflow",
-        args=("server", *args, "--allowed-hosts", ",".join(_hosts(deployment))),
+        args=("server", *args, "--allowed-hosts", ",".join(_hosts(deployment)), *_origins(deployment)),
         env={
             "MLFLOW_BACKEND_STORE_URI": service_database_url("mlflow").replace("postgresql:", "postgresql+psycopg2:"),
             "MLFLOW_S3_ENDPOINT_URL": "http://${address:seaweedfs}",
@@ -129,4 +130,11 @@ def _hosts(deployment: Deployment) -> Iterable[str]:
     """Names it may be called by; another one is a page of another site that points its name here."""
     port = deployment.settings.experiments.port
     own = ("127.0.0.1", "localhost") if deployment.settings.stack.target == "native" else ("127.0.0.1", "localhost", "mlflow")
-    return [*own, *(f"{host}:{port}" for host in own)]
+    shown = [origin.partition("://")[2] for origin in origins_of(deployment.settings, "mlflow")]
+    return [*own, *(f"{host}:{port}" for host in own), *shown]
+
+
+def _origins(deployment: Deployment) -> Iterable[str]:
+    """Pages that may change something, beside those on this machine: its own, as the edge shows them."""
+    shown = origins_of(deployment.settings, "mlflow")
+    return ("--cors-allowed-origins", ",".join(shown)) if shown else ()

@@ -6,6 +6,7 @@ Without containers there is none: no package index has it. `freehold render dash
 from __future__ import annotations
 
 from freehold.stack.deployment import Deployment
+from freehold.stack.edge.site import origins_of
 from freehold.stack.monitoring import dashboards
 from freehold.stack.monitoring.yaml_text import yaml_text
 from freehold.stack.service import File, Health, Limits, Metrics, Port, Secret, Service, Volume
@@ -42,6 +43,7 @@ _GUARDED = {
 def service(deployment: Deployment) -> Service:
     wanted = deployment.settings.monitoring
     port = wanted.ports.grafana
+    shown = origins_of(deployment.settings, "grafana")
     return Service(
         name="grafana",
         program="grafana",
@@ -53,6 +55,7 @@ def service(deployment: Deployment) -> Service:
             "GF_LOG_MODE": "console",
             **_QUIET,
             **_GUARDED,
+            **({"GF_SERVER_ROOT_URL": f"{shown[0]}/"} if shown else {}),
         },
         ports=(Port(port, "127.0.0.1", "monitoring.ports.grafana", published=wanted.published),),
         volumes=(Volume("grafana", "people of Grafana, and dashboards they made there"),),

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from freehold.core.machine import GIB
 from freehold.stack.deployment import Deployment
+from freehold.stack.edge.site import origins_of
 from freehold.stack.environment import gateway_key, service_database_url
 from freehold.stack.service import Health, Limits, Port, Secret, Service, Volume
 
@@ -101,6 +102,7 @@ def _trusting(deployment: Deployment) -> tuple[str, ...]:
 def _people(deployment: Deployment) -> Mapping[str, str]:
     wanted = deployment.settings.webui
     origins = [f"http://{host}:{wanted.port}" for host in dict.fromkeys((wanted.host, "127.0.0.1", "localhost"))]
+    public = origins_of(deployment.settings, "webui")
     return {
         "WEBUI_AUTH": "true",
         "WEBUI_ADMIN_NAME": "Administrator",
@@ -109,7 +111,8 @@ def _people(deployment: Deployment) -> Mapping[str, str]:
         "WEBUI_SECRET_KEY": f"${{secret:{_SESSIONS.name}}}",
         "ENABLE_SIGNUP": "true" if wanted.sign_up else "false",
         "DEFAULT_USER_ROLE": "pending",
-        "CORS_ALLOW_ORIGIN": ";".join(origins),
+        "CORS_ALLOW_ORIGIN": ";".join((*origins, *public)),
+        **({"WEBUI_URL": public[0]} if public else {}),
         "BYPASS_MODEL_ACCESS_CONTROL": "true",  # else agents and models are for administrators alone
     }
 
