@@ -17,7 +17,11 @@ from typing import Any
 import httpx
 from tests.support.prometheus import Prometheus
 
+from freehold.stack.monitoring.dashboards import DASHBOARDS
+
 PROJECT = Path(__file__).parent / "langgraph.json"
+#: The smallest there is: what it says does not matter here.
+MODEL = "smollm2-135m-instruct"
 NOTES = "# Greenhouse manual\n\nThe valve of bed seven is opened with the copper key number 4471.\n"
 QUESTION = "Which key opens the valve of bed seven?"
 #: What people ask of which agent, round and round. The last two fail, in the agent and in its model.
@@ -28,6 +32,14 @@ ASKED = (
     ("fails", "now"),
     ("asks_nobody", "hello?"),
 )
+
+
+def queries(*needs: str | None, uid: str | None = None) -> list[str]:
+    """Of all panels whose row needs one of these, of one page or of all."""
+    rows = [row for dashboard in DASHBOARDS if uid in (None, dashboard.uid) for row in dashboard.rows if row.needs in needs]
+    asked = [query.expr for row in rows for panel in row.panels for query in panel.queries]
+    assert asked
+    return asked
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,8 @@ def busy(folder: Path, *, services: tuple[str, ...] = ("monitoring",), more: str
     names = ("alertmanager", "node", "postgres", "valkey", "nginx", "gpu")
     ports = "\n".join(f"{name} = {port}" for name, port in zip(names, others, strict=False))
     (folder / "freehold.toml").write_text(
-        f'[agents]\nconfig = "{PROJECT}"\n[server]\nport = {server}\n[model]\nport = {model}\n[limits]\noutput_tokens = 32\n'
+        f'[agents]\nconfig = "{PROJECT}"\n[server]\nport = {server}\n[model]\nname = "{MODEL}"\n'
+        f"port = {model}\n[limits]\noutput_tokens = 32\n"
         f"[stack]\nservices = {json.dumps(services)}\n[monitoring]\nscrape_seconds = 1\n"
         f"[monitoring.ports]\nprometheus = {prometheus}\n{ports}\n{more}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.integration.instruments.busy import Busy, busy
+from tests.integration.instruments.busy import MODEL, Busy, busy, queries
 
 from freehold.stack.monitoring.dashboards import DASHBOARDS
 from freehold.stack.monitoring.recording import groups
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.timeout(2400)
 #: Longest that a series may take to appear: some are made of five minutes, of which two measures are enough.
 SECONDS = 300
 
-#: Rows whose services do not run here: test_edge_and_gpu.py, test_other_engines.py.
-ELSEWHERE = frozenset({"vllm", "gateway", "edge", "gpu"})
+#: Rows of what runs here; the others: test_edge_and_gpu.py, test_other_engines.py.
+HERE = (None, "llama.cpp")
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
         yield stack
 
 
-def queries(uid: str) -> list[str]:
-    rows = [row for dashboard in DASHBOARDS if dashboard.uid == uid for row in dashboard.rows if row.needs not in ELSEWHERE]
-    return [query.expr for row in rows for panel in row.panels for query in panel.queries]
-
-
 @pytest.mark.parametrize("uid", [dashboard.uid for dashboard in DASHBOARDS if dashboard.uid != "freehold-gpu"])
 def test_every_query_of_a_page_has_series(stack: Busy, uid: str) -> None:
-    assert stack.prometheus.without_series(queries(uid), seconds=SECONDS) == []
+    assert stack.prometheus.without_series(queries(*HERE, uid=uid), seconds=SECONDS) == []
 
 
 def test_every_variable_offers_something_to_choose(stack: Busy) -> None:
@@ -66,6 +61,6 @@ def test_everything_that_is_measured_answers(stack: Busy) -> None:
     ],
 )
 def test_llama_cpp_measures_itself_where_it_can_and_our_agents_where_it_does_not(stack: Busy, recorded: str, source: str) -> None:
-    asked = f'{recorded}{{model=~"qwen.*"}}'
+    asked = f'{recorded}{{model="{MODEL}"}}'
     assert stack.prometheus.without_series([asked], seconds=SECONDS) == []
     assert {series["metric"]["source"] for series in stack.prometheus.series(asked)} == {source}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,35 +15,17 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
-from tests.integration.instruments.busy import free_ports
+from tests.integration.instruments.aside import measuring, program, running, to
+from tests.integration.instruments.busy import free_ports, queries
 from tests.support.prometheus import Prometheus
-from tests.support.servers import with_parent
 
 from freehold.config import paths
 from freehold.core.progress import Silent
-from freehold.stack.monitoring.dashboards import DASHBOARDS
-from freehold.stack.monitoring.recording import rules_file
-from freehold.targets.native import debian, packages
-from freehold.targets.versions import versions
+from freehold.targets.native import debian
 
 SECONDS = 60
 HERE = Path(__file__).parent
-
-
-def program(name: str) -> tuple[str, ...]:
-    return asyncio.run(packages.ensure(name, versions()[name], paths.cache(), Silent()))
-
-
-@contextmanager
-def running(*command: str) -> Iterator[None]:
-    process = subprocess.Popen([*with_parent("KILL"), *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextmanager
@@ -72,23 +53,17 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     folder = tmp_path_factory.mktemp("aside")
-    nginx_port, exporter_port, port = free_ports(3)
+    nginx_port, exporter_port = free_ports(2)
     with ExitStack() as stack:
         gpu_port = stack.enter_context(dcgm())
         stack.enter_context(running(*nginx(folder, nginx_port)))
         asked = (f"-web.listen-address=127.0.0.1:{exporter_port}", f"-nginx.scrape-uri=http://127.0.0.1:{nginx_port}/status")
         stack.enter_context(running(*program("nginx-exporter"), *asked, "-nginx.retries=50", "-nginx.retry-interval=200ms"))
-        (folder / "recording.yml").write_text(rules_file())
-        (folder / "prometheus.yml").write_text(
-            "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [recording.yml]\nscrape_configs:\n"
-            f"- {{job_name: gpu-exporter, metrics_path: /dcgm.prom, static_configs: [{{targets: ['127.0.0.1:{gpu_port}']}}]}}\n"
-            f"- {{job_name: nginx-exporter, static_configs: [{{targets: ['127.0.0.1:{exporter_port}']}}]}}\n"
+        jobs = (
+            f"{{job_name: gpu-exporter, metrics_path: /dcgm.prom, {to(gpu_port)}}}",
+            f"{{job_name: nginx-exporter, {to(exporter_port)}}}",
         )
-        told = (f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}")
-        stack.enter_context(running(*program("prometheus"), *told))
-        url = f"http://127.0.0.1:{port}"
-        wait_for(f"{url}/-/ready")
-        yield Prometheus(url)
+        yield stack.enter_context(measuring(folder, *jobs))
 
 
 def nginx(folder: Path, port: int) -> tuple[str, ...]:
@@ -102,23 +77,9 @@ def nginx(folder: Path, port: int) -> tuple[str, ...]:
     return (*found, "-p", str(folder), "-c", str(folder / "nginx.conf"))
 
 
-def wait_for(url: str) -> None:
-    for _ in range(300):
-        try:
-            if httpx.get(url).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        threading.Event().wait(0.1)
-    raise AssertionError(f"{url} does not answer")
-
-
 @pytest.mark.parametrize("needs", ["gpu", "edge"])
 def test_every_query_has_series(prometheus: Prometheus, needs: str) -> None:
-    rows = [row for dashboard in DASHBOARDS for row in dashboard.rows if row.needs == needs]
-    asked = [query.expr for row in rows for panel in row.panels for query in panel.queries]
-    assert asked
-    assert prometheus.without_series(asked, seconds=SECONDS) == []
+    assert prometheus.without_series(queries(needs), seconds=SECONDS) == []
 
 
 def test_the_share_of_gpu_memory_is_recorded_and_gpus_can_be_chosen(prometheus: Prometheus) -> None:
