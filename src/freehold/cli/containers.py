@@ -61,7 +61,8 @@ def _greeting(url: str, new_key: str | None) -> str:
     lines += [f"  the first API key is in {folder() / 'secrets' / 'api_key'}"]
     if new_key:
         lines += [f"  {new_key}", "  It is shown this once."]
-    return "\n".join([*lines, "", "Try:", "  freehold status", '  freehold ask "What is 42 * 17? Use the calculator."'])
+    asking = f"FREEHOLD_SERVER_URL={url} FREEHOLD_API_KEY=$(cat {folder() / 'secrets' / 'api_key'}) freehold ask"
+    return "\n".join([*lines, "", "Try:", "  freehold status", f'  {asking} "What is 42 * 17? Use the calculator."'])
 
 
 async def down(*, json: bool) -> None:

@@ -88,7 +88,7 @@ async def runtimes() -> tuple[str, ...]:
 async def _info(form: str) -> str | None:
     try:
         return (await _run(["docker", "info", "--format", form])).strip() or None
-    except (Unhealthy, OSError):
+    except Unhealthy:
         return None
 
 
@@ -135,13 +135,16 @@ def _override(folder: Path) -> list[str]:
 
 
 async def _run(command: Sequence[str], *, shown: bool = False) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=env.inherited(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=None if shown else asyncio.subprocess.PIPE,
-        stderr=None if shown else asyncio.subprocess.PIPE,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=env.inherited(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=None if shown else asyncio.subprocess.PIPE,
+            stderr=None if shown else asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise Unhealthy(f"{command[0]} cannot be run: {error.strerror}") from error
     try:
         output, errors = await process.communicate()
     except asyncio.CancelledError:

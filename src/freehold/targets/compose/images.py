@@ -63,7 +63,7 @@ class Image:
 #: By `Service.program`.
 IMAGES: Mapping[str, Image] = {
     "freehold": Image(("freehold",), asks="python3", memory_mib=2048, processes=512, env=_HOME, disk_gb=1),
-    "python": Image(("python", "-P"), asks="python3", memory_mib=1024, env=_HOME, disk_gb=0),  # the same image
+    "python": Image(("python", "-P"), cpus=2, asks="python3", memory_mib=1024, env=_HOME, disk_gb=0),  # the same image
     "postgres": Image(
         ("docker-entrypoint.sh", "postgres"),
         # The image wants the parent mounted since version 18, so that `pg_upgrade --link` stays within one volume.
@@ -100,7 +100,7 @@ IMAGES: Mapping[str, Image] = {
     ),
     "nginx": Image(("nginx",), cpus=2, asks="curl"),
     "pgbouncer": Image(("pgbouncer",), cpus=1),
-    "open-webui": Image(("python3", "-m", "uvicorn"), mount="/app/backend/data", asks="curl", env=_HOME, disk_gb=2),
+    "open-webui": Image(("python3", "-m", "uvicorn"), cpus=2, mount="/app/backend/data", asks="curl", env=_HOME, disk_gb=2),
     "prometheus": Image(("/bin/prometheus",), cpus=2, mount="/prometheus", asks="wget"),
     "alertmanager": Image(("/bin/alertmanager",), cpus=1, mount="/alertmanager", asks="wget"),
     "node-exporter": Image(
@@ -111,11 +111,11 @@ IMAGES: Mapping[str, Image] = {
     "nginx-exporter": Image(("/usr/bin/nginx-prometheus-exporter",), cpus=1, interpreter=None),
     # It asks the driver through a part of its own that keeps files beside itself.
     "dcgm-exporter": Image(("/usr/bin/dcgm-exporter",), interpreter=None, read_only=False, disk_gb=1),
-    "grafana": Image(("/run.sh",), mount="/var/lib/grafana", asks="wget", tmpfs=(*_TMP, "/var/log/grafana"), disk_gb=0.8),
-    "phoenix": Image(("/usr/bin/python3",), asks="python3", interpreter="python", env=_HOME, disk_gb=1.5),
-    "mlflow": Image(("mlflow",), asks="python3", env=_HOME, disk_gb=1.5),
-    "weed": Image(("weed",), mount="/data", asks="wget"),
-    "searxng": Image(("/usr/local/searxng/.venv/bin/granian",), asks="wget", tmpfs=(*_TMP, "/var/cache/searxng")),
+    "grafana": Image(("/run.sh",), cpus=1, mount="/var/lib/grafana", asks="wget", tmpfs=(*_TMP, "/var/log/grafana"), disk_gb=0.8),
+    "phoenix": Image(("/usr/bin/python3",), cpus=2, asks="python3", interpreter="python", env=_HOME, disk_gb=1.5),
+    "mlflow": Image(("mlflow",), cpus=2, asks="python3", env=_HOME, disk_gb=1.5),
+    "weed": Image(("weed",), cpus=2, mount="/data", asks="wget"),
+    "searxng": Image(("/usr/local/searxng/.venv/bin/granian",), cpus=1, asks="wget", tmpfs=(*_TMP, "/var/cache/searxng")),
     "ollama": Image(("/bin/ollama",), tells=("ollama", "list"), env=_HOME, disk_gb=5, processes=1024),
     "sglang": Image(
         ("python3", "-m", "sglang.launch_server"),
@@ -128,6 +128,7 @@ IMAGES: Mapping[str, Image] = {
     # Made to run as anybody; it copies its migrations where it may write, and its database engine is a program of its own.
     "litellm": Image(
         ("litellm",),
+        cpus=2,
         asks="python3",
         tmpfs=("/tmp:exec",),  # noqa: S108
         env={**_HOME, "LITELLM_MIGRATION_DIR": "/tmp/migrations"},  # noqa: S108
