@@ -25,4 +25,4 @@ def test_pages_and_rules_are_written_and_other_files_are_left(tmp_path: Path) ->
 def test_rules_know_how_many_places_llama_cpp_has(tmp_path: Path) -> None:
     settings = Settings.model_validate({"model": {"engine": "llama.cpp", "name": "qwen2.5-coder-1.5b-instruct", "parallel": 3}})
     write_dashboards(tmp_path, settings)
-    assert 'model=\\"qwen2.5-coder-1.5b-instruct\\"} / 3' in (tmp_path / "recording.yml").read_text()
+    assert 'model=\\"qwen2.5-coder-1.5b-instruct\\"}) / 3' in (tmp_path / "recording.yml").read_text()

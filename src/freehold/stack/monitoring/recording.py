@@ -40,7 +40,7 @@ def groups(slots: Mapping[str, int] | None = None) -> tuple[Group, ...]:
     """All recording rules.
 
     Args:
-        slots: conversations that each llama.cpp of the stack serves at once (`--parallel`), by model.
+        slots: conversations that all llama.cpp of a model serve at once (`--parallel` of each), by model.
     """
     return (
         Group("freehold-models", tuple(_models(slots or {}))),
@@ -73,7 +73,7 @@ def _models(slots: Mapping[str, int]) -> Iterable[Rule]:
         _engine(_named("vllm:num_requests_waiting"), _named('sglang:num_queue_reqs{priority=""}'), "llamacpp:requests_deferred"),
         "Requests that wait in the model server for a place. Ollama and remote endpoints do not show it.",
     )
-    taken = [f"llamacpp:requests_processing{{model={json.dumps(model)}}} / {count}" for model, count in slots.items()]
+    taken = [f"sum by (model) (llamacpp:requests_processing{{model={json.dumps(model)}}}) / {count}" for model, count in slots.items()]
     yield Rule(
         "freehold:model_kv_cache_usage",
         _engine(_named("vllm:kv_cache_usage_perc"), _named('sglang:token_usage{priority=""}'), *taken, by="max"),

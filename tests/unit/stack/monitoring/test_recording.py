@@ -34,5 +34,5 @@ def test_the_file_holds_every_rule_as_it_was_written() -> None:
 
 
 def test_the_cache_of_llama_cpp_is_the_share_of_the_slots_its_model_was_planned_with() -> None:
-    assert 'llamacpp:requests_processing{model=\\"qwen\\"} / 4' in rules_file({"qwen": 4})
+    assert 'sum by (model) (llamacpp:requests_processing{model=\\"qwen\\"}) / 4' in rules_file({"qwen": 4})
     assert "requests_processing{" not in rules_file()
