@@ -15,10 +15,11 @@ from freehold.stack.service import File, Health, Limits, Metrics, Port, Secret, 
 
 NAME = "phoenix"
 
-_SECRETS = (
+#: Given from the very first start: without users too Phoenix makes its administrator then, whose password would be "admin".
+_PASSWORD = Secret("phoenix_password", "generated", "first password of admin@localhost in Phoenix")
+_OF_USERS = (
     Secret("phoenix_secret", "generated", "what Phoenix signs its sessions with"),
     Secret("phoenix_key", "generated", "key that server and workers send traces to Phoenix with"),
-    Secret("phoenix_password", "generated", "first password of admin@localhost in Phoenix"),
 )
 
 #: Nothing is told to its makers or fetched, and no code of a trace's reader is run by the server.
@@ -49,6 +50,7 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
             "PHOENIX_PORT": str(settings.port),
             "PHOENIX_WORKING_DIR": "${data:phoenix}",
             "PHOENIX_SQL_DATABASE_URL": service_database_url(NAME),
+            "PHOENIX_DEFAULT_ADMIN_INITIAL_PASSWORD": "${secret:phoenix_password}",
             "PHOENIX_ENABLE_PROMETHEUS": "true",
             "PHOENIX_LOGGING_MODE": "default",
             **({"PHOENIX_DEFAULT_RETENTION_POLICY_DAYS": str(settings.keep_days)} if settings.keep_days else {}),
@@ -60,7 +62,7 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
         ),
         volumes=(Volume(NAME, "what Phoenix keeps beside its database"),),
         files=(File("start.py", (files("freehold.stack.services") / "phoenix_start.py.txt").read_text(encoding="utf-8")),),
-        secrets=_SECRETS if users else (),
+        secrets=(_PASSWORD, *(_OF_USERS if users else ())),
         health=Health("http", "http://${address:phoenix}/healthz", start_seconds=180),
         needs=("postgres", "migrate"),
         grace_seconds=15,
@@ -77,7 +79,6 @@ def _users() -> dict[str, str]:
         "PHOENIX_ENABLE_AUTH": "true",
         "PHOENIX_SECRET": f"{PHOENIX_MARK}${{secret:phoenix_secret}}",
         "PHOENIX_ADMIN_SECRET": f"{PHOENIX_MARK}${{secret:phoenix_key}}",
-        "PHOENIX_DEFAULT_ADMIN_INITIAL_PASSWORD": "${secret:phoenix_password}",
     }
 
 

@@ -38,7 +38,7 @@ def _says_version(program: str) -> tuple[int, ...]:
         said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False, timeout=10).stdout  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    match = re.search(r"\d+(\.\d+)+", said)
+    match = re.search(r"\d+(\.\d+)+", said.partition("\n")[0])  # further lines tell of libraries
     return _numbers(match[0]) if match else ()
 
 

@@ -112,3 +112,11 @@ async def test_a_process_that_says_itself_when_it_takes_work_is_not_well_before_
 
 async def test_a_process_without_a_question_is_well_while_it_lives() -> None:
     assert await health.ask(Health("alive")) is None
+
+
+async def test_a_pooler_is_asked_at_its_own_socket(path: Path) -> None:
+    asks_for_a_password = b"R\0\0\0\x17\0\0\0\nSCRAM-SHA-256\0\0"
+    socket = path / ".s.PGSQL.6432"
+    async with await asyncio.start_unix_server(saying(asks_for_a_password), socket):
+        assert await health.ask(Health("postgres", str(socket))) is None
+    assert await health.ask(Health("postgres", str(path))) == "does not listen yet"

@@ -212,3 +212,15 @@ async def test_processors_that_are_not_there_are_named(home: Home, keep: Keep) -
     pinned = keep(dataclasses.replace(code("pinned", "import time; time.sleep(60)", health=Health("alive")), cpus=(4000,)))
     await until(lambda: pinned.state == "failed")
     assert "cannot be pinned to the processors 4000" in (pinned.why or "")
+
+
+async def test_secrets_are_filled_into_files_when_a_process_starts_and_nobody_else_may_read_them(keep: Keep, home: Home) -> None:
+    (home.secrets / "postgres_app").write_text("hush\n")
+    path = home.path / "users.txt"
+    process = dataclasses.replace(
+        code("sleeps", "import time; time.sleep(60)"), files=(TextFile(str(path), '"app" "${secret:postgres_app}"\n'),)
+    )
+    keep(process)
+    await until(path.exists)
+    assert path.read_text() == '"app" "hush"\n'
+    assert path.stat().st_mode & 0o777 == 0o600

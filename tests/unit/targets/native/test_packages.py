@@ -140,3 +140,23 @@ def test_every_lock_is_there_and_holds_nothing_but_hashed_versions() -> None:
         assert lock.text.count("--hash=sha256:") >= len(lock.projects) > 0
         assert "://" not in lock.text
         assert "--index" not in lock.text
+
+
+@pytest.mark.parametrize(
+    ("says", "is_taken"),
+    [("PgBouncer 1.24.1", True), ("PgBouncer 1.21.0", True), ("PgBouncer 1.9.0", False), ("no number", False)],
+    ids=["newer", "just new enough", "older, though 9 sorts behind 2", "one that says no version"],
+)
+async def test_a_program_that_is_not_fetched_has_to_be_there_and_new_enough(
+    says: str, is_taken: bool, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "tinypool"
+    program.write_text(f"#!/bin/sh\necho '{says}'\necho 'libevent 2.1.12'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    version = Version(present="1.21")
+    assert packages.existing("tinypool", version, cache) == ((str(program),) if is_taken else None)
+    if not is_taken:
+        with pytest.raises(Incompatible, match=r"tinypool 1\.21 or newer is not on the PATH") as caught:
+            await packages.ensure("tinypool", version, cache, Silent())
+        assert caught.value.hint

@@ -110,6 +110,19 @@ def test_only_postgres_runs_as_the_service_user() -> None:
     assert {process.name: process.user for process in rendered("root-with-two-workers").processes if process.user} == {"postgres": USER}
 
 
+def test_pgbouncer_reads_its_passwords_as_root_and_becomes_the_service_user() -> None:
+    stack = plan(Settings.model_validate({"stack": {"services": ["pooler"]}, "model": {"engine": "none"}}), CPU, version="1")
+    place = Place(Path("/var/lib/freehold/abc/pooler"), Path("/var/lib/freehold/abc/run"), USER)
+    programs = {name: (f"/bin/{name}",) for name in ("postgres", "initdb", "valkey", "llama-server", "python", "freehold", "pgbouncer")}
+    where = {"home": Path("/home/.freehold"), "runtime": Path("/run/x"), "project": Path("/project"), "identity": "abc"}
+    layout = Layout(**where, programs=programs, administrators=("root",), places={"pooler": place})  # type: ignore[arg-type]
+    process = render(stack, layout, version="1").process("pooler")
+    assert process is not None
+    assert process.user is None
+    assert process.argv == ("/bin/pgbouncer", "-u", USER.name, "/home/.freehold/files/pooler/pgbouncer.ini")
+    assert process.health and process.health.target == "/var/lib/freehold/abc/run/.s.PGSQL.6432"
+
+
 def test_no_placeholder_but_secrets_is_left() -> None:
     for name in CASES:
         assert "${" not in rendered(name).to_json().replace("${secret:", "")
