@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -10,8 +11,10 @@ from typing import Any
 
 import httpx
 
-from freehold.config import env
+from freehold.config import env, paths
 from freehold.core.errors import FreeholdError, RunFailed, Unauthenticated, Unhealthy
+from freehold.targets.native.arrange import edge_folder
+from freehold.targets.native.home import Home
 
 #: A model on a laptop may read a long prompt for minutes before the first token; the stream has heartbeats meanwhile.
 _SILENCE_SECONDS = 120.0
@@ -70,10 +73,10 @@ async def turn(target: Server, message: str, *, thread_id: str | None, agent: st
     started = time.monotonic()
     body = {"message": message, "stream": True, "thread_id": thread_id, "assistant_id": agent}
     headers = {"x-api-key": target.api_key} if target.api_key else {}
-    timeout = httpx.Timeout(10, read=_SILENCE_SECONDS)
+    timeout, trust = httpx.Timeout(10, read=_SILENCE_SECONDS), _trust(target.url)
     try:
         async with (
-            httpx.AsyncClient(base_url=target.url, headers=headers, timeout=timeout, trust_env=False) as client,
+            httpx.AsyncClient(base_url=target.url, headers=headers, timeout=timeout, trust_env=False, verify=trust) as client,
             client.stream("POST", "/chat", json={key: value for key, value in body.items() if value is not None}) as response,
         ):
             if response.status_code != 200:
@@ -102,6 +105,17 @@ def _fill(into: Turn, data: dict[str, Any]) -> None:
     into.sources = data["sources"]
     into.usage = data["usage"]
     into.interrupts = data["interrupts"]
+
+
+def _trust(url: str) -> ssl.SSLContext | bool:
+    """Authorities of this system, and the certificate that the edge of this folder's stack made for itself."""
+    if not url.startswith("https:"):
+        return True
+    context = ssl.create_default_context()
+    own = edge_folder(Home(paths.home())) / "certificate.crt"
+    if own.is_file():
+        context.load_verify_locations(own)
+    return context
 
 
 async def _events(response: httpx.Response) -> AsyncIterator[tuple[str, dict[str, Any]]]:

@@ -109,18 +109,22 @@ def _data(outcome: Outcome) -> dict[str, object]:
 
 
 def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
+    from freehold.stack.deployment import has
+    from freehold.stack.edge.site import behind_edge, public_urls
     from freehold.targets.systemd import notify
 
-    url = outcome.status.server_url
+    url, settings, edge = outcome.status.server_url, loaded.settings, []
+    if has(settings, "edge"):
+        edge, settings = [f"  edge           {public_urls(settings)[0]}"], behind_edge(settings)
     first = "Freehold is running already." if outcome.was_running else "Freehold is up."
     lines = [output.paint(first, "1;32"), ""]
     if outcome.needs_restart:
         lines = [first, "Settings or version changed since: `freehold down`, then `freehold up` to apply them.", ""]
     lines += [f"  agent server   {url}", f"  API docs       {url}/docs", f"  OpenAI API     {url}/v1"]
-    lines += _beside(outcome, loaded, home)
-    if loaded.settings.server.takes_tokens:
-        lines += ["", f"  tokens of {loaded.settings.oidc.issuer} are taken"]
-    if loaded.settings.server.takes_keys:
+    lines += [*edge, *_beside(outcome, loaded, home)]
+    if settings.server.takes_tokens:
+        lines += ["", f"  tokens of {settings.oidc.issuer} are taken"]
+    if settings.server.takes_keys:
         lines += ["", f"  API keys are needed; the first one is in {home.secrets / 'api_key'}"]
     if outcome.new_api_key and not notify.is_listening():  # a journal keeps what is printed
         lines += [f"  {outcome.new_api_key}", "  It is shown this once."]
