@@ -6,12 +6,13 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from freehold.config import env
 from freehold.config.settings import Settings
 from freehold.config.write import without_secrets
 from freehold.core.errors import ConfigError
@@ -22,6 +23,8 @@ from freehold.models import download
 from freehold.operate.build import build_image
 from freehold.stack.deployment import within_containers
 from freehold.stack.plan import Stack, given_secrets, plan
+from freehold.stack.service import Secret
+from freehold.stack.services import fetch
 from freehold.targets.compose import render, write
 from freehold.targets.compose.images import CACHE
 
@@ -60,13 +63,26 @@ async def write_folder(
         NotConfigured, DownloadError, NotSupported: the image definition cannot be made.
     """
     settings = for_containers(settings)
-    stack = plan(settings, machine, version=version("freehold"))
+    stack = _with_hub(plan(settings, machine, version=version("freehold")))
     file = project_of(settings)
     project = read_project(file) if file else None
     write.claim(folder)
     name = image or await _define_image(project, folder / "agent", stack.name, progress, extra_ca)
     made = write.write(folder, stack, described(settings, stack, project, image=name, builds=image is None), _given(settings, project))
     return Written(folder, stack, tuple(made), name)
+
+
+def _with_hub(stack: Stack) -> Stack:
+    """What fetches models asks the hub that this machine asks, with its token where it has one."""
+    told = {"HF_ENDPOINT": endpoint} if (endpoint := env.get("HF_ENDPOINT")) else {}
+    token = (Secret("hf_token", "given", "token of the model hub"),) if env.get("HF_TOKEN") else ()
+    if token:
+        told |= {"HF_TOKEN": "${secret:hf_token}"}
+    services = [
+        replace(service, env={**service.env, **told}, secrets=(*service.secrets, *token)) if service.name == fetch.NAME else service
+        for service in stack.services
+    ]
+    return replace(stack, services=tuple(services), secrets=(*stack.secrets, *token))
 
 
 def described(settings: Settings, stack: Stack, project: Project | None, *, image: str, builds: bool) -> render.Project:
@@ -121,6 +137,8 @@ def _write(path: Path, content: bytes) -> None:
 def _given(settings: Settings, project: Project | None) -> Mapping[str, SecretStr]:
     """Secrets that users gave; the variables of their agents as a file that a shell reads."""
     given = dict(given_secrets(settings))
+    if token := env.get("HF_TOKEN"):
+        given["hf_token"] = SecretStr(token)
     if project and project.environment:
         lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(project.environment.items())]
         given[render.AGENT_ENV] = SecretStr("\n".join(lines))
