@@ -24,6 +24,7 @@ from freehold.control.protocol import GOOD, StackStatus
 from freehold.core.errors import FreeholdError, Unhealthy
 from freehold.core.machine import GIB, Machine
 from freehold.models import catalogue, download
+from freehold.operate.upgrade.standing import standing
 from freehold.stack.engine import EngineName
 from freehold.stack.plan import Stack, plan
 from freehold.stack.served import Served
@@ -241,6 +242,10 @@ def _model_finding(entry: catalogue.Model, cache: Path) -> Finding:
     return Finding("model", "warn", f"{entry.id}{amount} is not here yet; `freehold up` fetches it", f"freehold models pull {entry.id}")
 
 
+async def _upgrade(patient: Patient) -> Iterable[Finding]:
+    return [Finding("upgrade", *said) for said in standing(patient.home)]
+
+
 async def _stack(patient: Patient) -> Iterable[Finding]:
     if patient.silence:
         return [Finding("stack", "fail", f"a supervisor runs, but: {patient.silence.message}", patient.silence.hint)]
@@ -324,6 +329,7 @@ CHECKS: tuple[Callable[[Patient], Awaitable[Iterable[Finding]]], ...] = (
     _ports,
     _engine,
     _models,
+    _upgrade,
     _stack,
     _stores,
 )

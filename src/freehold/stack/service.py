@@ -64,7 +64,8 @@ class Secret:
     #: "generated" at first start, or "given" by the user's settings.
     source: Literal["generated", "given"]
     about: str
-    #: What was stored with it cannot be read with another, so that it is never changed: a key that encrypts, for instance.
+    #: It counts at the first start alone (a first password), or what was stored with it cannot be read with another (a key that
+    #: encrypts), so `freehold secrets rotate` leaves it as it is.
     lasting: bool = False
     #: Path on this machine of the user's own file that holds its value; None: the settings do.
     file: str | None = None

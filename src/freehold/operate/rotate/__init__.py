@@ -34,7 +34,7 @@ async def rotate(site: Site, names: Sequence[str], progress: Progress) -> list[R
 
     Raises:
         NotFound: the stack has no such secret.
-        NotSupported: it was given by the user, or what it protects cannot be read with another.
+        NotSupported: it was given by the user, or only the first value counts.
         Unhealthy: something was not well before, or did not become well; then the old value is back.
     """
     held = {secret.name: secret for secret in await site.held()}
@@ -62,7 +62,10 @@ def _chosen(held: dict[str, Held], name: str) -> Held:
     if secret.source == "given":
         raise NotSupported(f"{name} comes from your settings", hint="change it there, then `freehold down` and `freehold up`")
     if secret.lasting:
-        raise NotSupported(f"what was stored with {name} cannot be read with another", hint="it stays as it is, unless you begin anew")
+        raise NotSupported(
+            f"{name} counts at the first start alone, or encrypts what was stored since",
+            hint="change passwords of people in that service itself",
+        )
     if secret.changed is None:
         raise Conflict(f"{name} has no value yet", hint="`freehold up` makes it")
     return secret

@@ -23,6 +23,9 @@ from freehold.targets.native import files, machine, run, secrets
 from freehold.targets.native.connections import connections
 from freehold.targets.native.home import Home
 
+#: The key of whoever set the stack up; others depend on it outside of the stack.
+FIRST_KEY = "api_key"
+_SERVER = "server"
 #: Beside what the services themselves are given for start and end.
 _SPARE_SECONDS = 30
 #: Restarts by themselves after which a process counts as not well.
@@ -74,11 +77,12 @@ class NativeSite:
         return None
 
     async def settle(self, held: Held, gone: str) -> None:
-        """The server added the new first API key when it started; the old one's row goes on working for as long as was asked for."""
-        if held.name != "api_key":
+        """Keys that people send to the agent server have rows: it added the new one when it started, and the old one's is retired."""
+        if _SERVER not in held.users:
             return
+        grace = self._grace if held.name == FIRST_KEY else timedelta()
         async with create_pool(connections(self._home.path).database_url, max_size=2, name="freehold-secrets") as pool:
-            await ApiKeys(pool).retire(gone, self.read(held.name), grace=self._grace)
+            await ApiKeys(pool).retire(gone, self.read(held.name), grace=grace)
 
     async def restart(self, processes: Sequence[str]) -> None:
         socket = socket_path(paths.runtime(self._home.path))

@@ -20,7 +20,7 @@ class Held:
     users: tuple[str, ...]
     #: Role of the stack's own Postgres whose password it is.
     role: str | None = None
-    #: What was stored with it cannot be read with another.
+    #: Only its first value counts.
     lasting: bool = False
 
 

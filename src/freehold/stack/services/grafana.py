@@ -65,8 +65,8 @@ def service(deployment: Deployment) -> Service:
             *(File(f"dashboards/{name}", text) for name, text in dashboards.texts().items()),
         ),
         secrets=(
-            Secret("grafana_admin", "generated", f"password of {ADMIN} in Grafana"),
-            Secret("grafana_key", "generated", "what Grafana encrypts its own secrets with"),
+            Secret("grafana_admin", "generated", f"first password of {ADMIN} in Grafana", lasting=True),
+            Secret("grafana_key", "generated", "what Grafana encrypts its own secrets with", lasting=True),
         ),
         health=Health("http", "http://${address:grafana}/api/health", start_seconds=120),
         needs=("prometheus",),

@@ -19,7 +19,7 @@ MEMORY_BYTES = 2 * GIB
 
 #: What the agent server knows it by, where that takes keys.
 API_KEY = Secret("webui_api_key", "generated", "key of Open WebUI for the agent server")
-_PASSWORD = Secret("webui_password", "generated", "password of Open WebUI's first administrator")
+_PASSWORD = Secret("webui_password", "generated", "first password of Open WebUI's first administrator", lasting=True)
 _SESSIONS = Secret("webui_sessions", "generated", "what Open WebUI signs its sessions with")
 
 #: Nothing is sent or fetched, and no code of strangers is installed.

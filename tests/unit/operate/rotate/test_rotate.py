@@ -40,7 +40,7 @@ def test_a_secret_that_nobody_knows_needs_no_restart() -> None:
     [
         ("nothing", NotFound, 'no secret "nothing"'),
         ("endpoint_key", NotSupported, "comes from your settings"),
-        ("salt", NotSupported, "cannot be read with another"),
+        ("salt", NotSupported, "counts at the first start alone"),
         ("unborn", Conflict, "no value yet"),
     ],
 )
