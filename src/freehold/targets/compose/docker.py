@@ -6,9 +6,11 @@ import asyncio
 import json
 import re
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from freehold.config import env
 from freehold.core.errors import NotConfigured, Unhealthy
@@ -17,6 +19,9 @@ from freehold.core.errors import NotConfigured, Unhealthy
 OLDEST = (2, 24)
 
 _SHOWN_LINES = 12
+
+#: Where people see what Docker says.
+Shown = Literal["progress", "data"] | None
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,11 @@ def parse(told: dict[str, object]) -> Container:
     )
 
 
-async def compose(folder: Path, *arguments: str, shown: bool = False) -> str:
+async def compose(folder: Path, *arguments: str, shown: Shown = None) -> str:
     """Run `docker compose ARGUMENTS` on a folder.
 
     Args:
-        shown: let it write to our standard error; then nothing is returned.
+        shown: "progress" goes to our standard error, "data" to our standard output; then nothing is returned.
 
     Raises:
         Unhealthy: it failed; its last lines are the hint.
@@ -134,13 +139,13 @@ def _override(folder: Path) -> list[str]:
     return ["--file", str(path)] if path.is_file() else []
 
 
-async def _run(command: Sequence[str], *, shown: bool = False) -> str:
+async def _run(command: Sequence[str], *, shown: Shown = None) -> str:
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
             env=env.inherited(),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=None if shown else asyncio.subprocess.PIPE,
+            stdout={"progress": sys.stderr.fileno(), "data": None, None: asyncio.subprocess.PIPE}[shown],
             stderr=None if shown else asyncio.subprocess.PIPE,
         )
     except OSError as error:

@@ -161,6 +161,8 @@ class _Compose:
         volumes = self._volumes()
         return {
             **self.start_of("freehold"),
+            # Here alone: several services that build one image would do it side by side.
+            **({"build": {"context": "./agent", "args": ["PIP_INDEX_URL"]}} if self.project.builds else {}),
             "user": "0:0",
             "cap_add": ["CHOWN"],
             "read_only": True,
@@ -175,8 +177,7 @@ class _Compose:
         }
 
     def _agent(self) -> dict[str, Value]:
-        build: dict[str, Value] = {"build": {"context": "./agent", "args": ["PIP_INDEX_URL"]}} if self.project.builds else {}
-        return {"image": self.project.image, **build}
+        return {"image": self.project.image, **({"pull_policy": "never"} if self.project.builds else {})}
 
     def start_of(self, program: str) -> dict[str, Value]:
         """What all have in common, and the image."""

@@ -17,11 +17,9 @@ async def up(folder: Path, progress: Progress) -> list[docker.Container]:
         Unhealthy: something does not start; the hint names it.
     """
     await docker.version()
-    with progress.step("images: fetched and built where they are not here yet"):
-        await docker.compose(folder, "build", shown=True)
-    with progress.step("containers: models that load for the first time take minutes"):
+    with progress.step("images and containers: a first start fetches and builds, and models take minutes to load"):
         try:
-            await docker.compose(folder, "up", "--detach", "--remove-orphans", "--wait", shown=True)
+            await docker.compose(folder, "up", "--detach", "--remove-orphans", "--wait", shown="progress")
         except Unhealthy as error:
             raise await _named(folder, error) from error
     return await docker.containers(folder)
@@ -31,14 +29,14 @@ async def down(folder: Path) -> list[str]:
     """Stop and remove the containers; volumes stay. Returns the services that ran."""
     await docker.version()
     running = sorted({container.service for container in await docker.containers(folder) if container.state == "running"})
-    await docker.compose(folder, "down", "--remove-orphans", shown=True)
+    await docker.compose(folder, "down", "--remove-orphans", shown="progress")
     return running
 
 
 async def delete(folder: Path) -> None:
     """Stop everything and delete its volumes: all data."""
     await docker.version()
-    await docker.compose(folder, "down", "--remove-orphans", "--volumes", shown=True)
+    await docker.compose(folder, "down", "--remove-orphans", "--volumes", shown="progress")
 
 
 async def logs(folder: Path, service: str | None, *, follow: bool, lines: int) -> None:
@@ -46,7 +44,7 @@ async def logs(folder: Path, service: str | None, *, follow: bool, lines: int) -
     await docker.version()
     wanted = [service] if service else []
     options = ["--tail", str(lines), *(["--follow"] if follow else [])]
-    await docker.compose(folder, "logs", *options, *wanted, shown=True)
+    await docker.compose(folder, "logs", *options, *wanted, shown="data")
 
 
 def require(folder: Path) -> None:
