@@ -40,6 +40,11 @@ VARIABLES: tuple[Variable, ...] = (
         secret=True,
     ),
     Variable("FREEHOLD_MONITOR_DATABASE_URL", "Role that an exporter of metrics connects to that server as.", secret=True),
+    Variable(
+        "FREEHOLD_DIRECT_DATABASE_URL",
+        "Set for agents where the stack has a pooler: the database without it, for code of yours that needs a session (LISTEN).",
+        secret=True,
+    ),
     Variable("FREEHOLD_READER_DATABASE_URL", "Read-only role that the query_database tool connects as.", secret=True),
     Variable("REDIS_URL", "Redis or Valkey of your own; replaces the embedded one.", secret=True),
     Variable("OPENAI_BASE_URL", "Any OpenAI-compatible endpoint; then no model server is started."),

@@ -59,8 +59,14 @@ def _agents(settings: Settings) -> Mapping[str, str]:
 
 def _database(settings: Settings) -> Mapping[str, str]:
     if not settings.database.url:
-        pooler_port = settings.pooler.port if "pooler" in settings.stack.services else None
-        return {"DATABASE_URL": role_url("app", pooler_port), "FREEHOLD_READER_DATABASE_URL": role_url("reader", pooler_port)}
+        if "pooler" not in settings.stack.services:
+            return {"DATABASE_URL": role_url("app"), "FREEHOLD_READER_DATABASE_URL": role_url("reader")}
+        port = settings.pooler.port
+        return {
+            "DATABASE_URL": role_url("app", port),
+            "FREEHOLD_READER_DATABASE_URL": role_url("reader", port),
+            "FREEHOLD_DIRECT_DATABASE_URL": role_url("app"),
+        }
     reader = {"FREEHOLD_READER_DATABASE_URL": "${secret:reader_url}"} if settings.tools.sql.url else {}
     return {"DATABASE_URL": "${secret:database_url}", **reader}
 

@@ -35,6 +35,7 @@ def test_servers_and_workers_go_through_it() -> None:
         assert "pooler" in service.needs
         assert "host=${host:pooler}&port=6432" in service.env["DATABASE_URL"]
         assert "host=${host:pooler}&port=6432" in service.env["FREEHOLD_READER_DATABASE_URL"]
+        assert "${host:postgres}" in service.env["FREEHOLD_DIRECT_DATABASE_URL"]  # for agents that LISTEN
 
 
 def test_what_needs_a_session_goes_to_the_server_itself() -> None:

@@ -56,6 +56,8 @@ def _configuration(deployment: Deployment) -> str:
         "max_prepared_statements": PREPARED_STATEMENTS,
         "default_pool_size": settings.connections,
         "max_client_conn": settings.clients,
+        # A process that is stopped within a transaction holds its locks no longer than this.
+        "idle_transaction_timeout": 10,
         "server_round_robin": 0,
         "server_tls_sslmode": "disable",  # a socket, or a network of our own
         "client_tls_sslmode": "disable",
