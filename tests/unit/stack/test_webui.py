@@ -77,3 +77,18 @@ def test_it_has_a_database_of_its_own() -> None:
 
 def test_agents_are_handed_no_tools_which_they_would_refuse() -> None:
     assert '"builtin_tools": false' in webui({}).env["DEFAULT_MODEL_METADATA"]
+
+
+@pytest.mark.parametrize(
+    ("tree", "first"),
+    [
+        ({}, "http://127.0.0.1:8080"),
+        ({"stack": {"services": ["webui", "edge"]}}, "https://localhost:8444"),
+        ({"stack": {"services": ["webui", "edge"]}, "edge": {"webui_name": "chat.example.com", "port": 443}}, "https://chat.example.com"),
+    ],
+    ids=["on this machine", "behind the edge", "with a name of its own"],
+)
+def test_it_answers_pages_of_its_own_origin_alone(tree: dict[str, Any], first: str) -> None:
+    env = webui(tree).env
+    assert env["WEBUI_URL"] == first
+    assert env["CORS_ALLOW_ORIGIN"].split(";")[0] == first

@@ -67,10 +67,12 @@ def text(gateway: GatewaySection, upstreams: Sequence[Upstream], *, with_databas
 
 
 def _entry(upstream: Upstream) -> Mapping[str, object]:
+    """An endpoint whose model has no name here ("auto") is asked for whatever clients ask for."""
+    name = "*" if upstream.name == "auto" else upstream.name
     key = f"os.environ/{upstream.variable}" if upstream.key else "none"
     return {
-        "model_name": upstream.name,
-        "litellm_params": {"model": f"openai/{upstream.name}", "api_base": upstream.base_url, "api_key": key},
+        "model_name": name,
+        "litellm_params": {"model": f"openai/{name}", "api_base": upstream.base_url, "api_key": key},
     }
 
 
@@ -102,7 +104,7 @@ def _fallbacks(gateway: GatewaySection, upstreams: Sequence[Upstream]) -> Mappin
             f'gateway.fallback: expected another model than the default one, got "{gateway.fallback}"; there is {_listed(others)}',
             hint="[models.NAME] in freehold.toml describes one more",
         )
-    return {"fallbacks": [{upstreams[0].name: [named.name]}]}
+    return {"fallbacks": [{"*" if upstreams[0].name == "auto" else upstreams[0].name: [named.name]}]}
 
 
 def _listed(names: Sequence[str]) -> str:

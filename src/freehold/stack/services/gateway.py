@@ -87,6 +87,7 @@ def _own_keys(deployment: Deployment) -> Mapping[str, str]:
     per_minute = settings.gateway.requests_per_minute
     return {
         "DISABLE_ADMIN_UI": "True",
+        "PYTHONDONTWRITEBYTECODE": "1",  # it would leave some beside keys.py
         "FREEHOLD_GATEWAY_KEY": "${secret:gateway_key}",
         "FREEHOLD_GATEWAY_METRICS_KEY": "${secret:gateway_metrics_key}",
         **({"FREEHOLD_GATEWAY_SERVER": "http://${address:server}"} if settings.server.needs_keys else {}),

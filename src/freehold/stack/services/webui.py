@@ -101,9 +101,10 @@ def _trusting(deployment: Deployment) -> tuple[str, ...]:
 
 def _people(deployment: Deployment) -> Mapping[str, str]:
     wanted = deployment.settings.webui
-    origins = [f"http://{host}:{wanted.port}" for host in dict.fromkeys((wanted.host, "127.0.0.1", "localhost"))]
-    public = origins_of(deployment.settings, "webui")
+    origins = _origins(deployment)
     return {
+        "WEBUI_URL": origins[0],
+        "WEBUI_AUTH_COOKIE_SECURE": "true" if deployment.settings.stack.target == "compose" else "false",
         "WEBUI_AUTH": "true",
         "WEBUI_ADMIN_NAME": "Administrator",
         "WEBUI_ADMIN_EMAIL": wanted.admin_email,
@@ -111,10 +112,17 @@ def _people(deployment: Deployment) -> Mapping[str, str]:
         "WEBUI_SECRET_KEY": f"${{secret:{_SESSIONS.name}}}",
         "ENABLE_SIGNUP": "true" if wanted.sign_up else "false",
         "DEFAULT_USER_ROLE": "pending",
-        "CORS_ALLOW_ORIGIN": ";".join((*origins, *public)),
-        **({"WEBUI_URL": public[0]} if public else {}),
+        "CORS_ALLOW_ORIGIN": ";".join(origins),
         "BYPASS_MODEL_ACCESS_CONTROL": "true",  # else agents and models are for administrators alone
     }
+
+
+def _origins(deployment: Deployment) -> list[str]:
+    """Where browsers find it, and no page of another origin is answered: behind the edge, and on this machine directly."""
+    settings, wanted = deployment.settings, deployment.settings.webui
+    direct = [f"http://{host}:{wanted.port}" for host in dict.fromkeys((wanted.host, "127.0.0.1", "localhost"))]
+    shown = origins_of(settings, "webui")
+    return [*shown, *(direct if settings.stack.target == "native" or not shown else [])]
 
 
 def _models(deployment: Deployment, others: tuple[Service, ...]) -> Mapping[str, str]:
