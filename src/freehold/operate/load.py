@@ -37,8 +37,9 @@ _ENGINES = (
     ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"),
     ("sglang:num_running_reqs", "sglang:num_queue_reqs", "sglang:token_usage"),
 )
-#: Variables in which model servers get their keys.
+#: Variables in which model servers get their keys, and ours the one that opens its metrics alone.
 _KEYS = ("LLAMA_API_KEY", "VLLM_API_KEY")
+_METRICS_KEY = "FREEHOLD_METRICS_KEY"
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,10 @@ async def bottleneck(home: Home, *, places: int | None = None) -> Bottleneck:
         NotConfigured: no stack was ever started there.
     """
     urls = connections(home.path)
-    models = tuple(endpoint for process in home.rendered().processes if (endpoint := _model_server(process, home)))
-    server = Endpoint("server", f"{urls.server_url}/metrics", urls.api_key)
+    processes = home.rendered().processes
+    models = tuple(endpoint for process in processes if (endpoint := _model_server(process, home)))
+    keys = (_secret(process, _METRICS_KEY, home) for process in processes if process.name == "server")
+    server = Endpoint("server", f"{urls.server_url}/metrics", next(keys, None) or urls.api_key)
     own = [process for left in leftovers.read(home.processes_file) if (process := left.process())]
     return find(await measure(Endpoints(server, models, places), own))
 
@@ -203,9 +206,14 @@ def _mean_model(last: ModelLoad, samples: Sequence[_Sample]) -> ModelLoad:
 
 
 def _model_server(process: Process, home: Home) -> Endpoint | None:
-    key = next((name for name in _KEYS if name in process.env), None)
+    key = next((found for name in _KEYS if (found := _secret(process, name, home))), None)
     if not process.ports or key is None:
         return None
-    env = secrets.resolve(home.secrets, {key: process.env[key]})
     port = process.ports[0]
-    return Endpoint(process.name, f"http://{'127.0.0.1' if port.host in ('0.0.0.0', '') else port.host}:{port.number}/metrics", env[key])  # noqa: S104
+    return Endpoint(process.name, f"http://{'127.0.0.1' if port.host in ('0.0.0.0', '') else port.host}:{port.number}/metrics", key)  # noqa: S104
+
+
+def _secret(process: Process, variable: str, home: Home) -> str | None:
+    """What a process is told in a variable."""
+    text = process.env.get(variable)
+    return secrets.resolve(home.secrets, {variable: text})[variable] if text else None

@@ -31,6 +31,10 @@ class Stack:
     url: str
     environ: dict[str, str]
 
+    def client(self) -> httpx.AsyncClient:
+        key = (self.folder / ".freehold" / "secrets" / "api_key").read_text().strip()
+        return httpx.AsyncClient(base_url=self.url, timeout=60, headers={"x-api-key": key})
+
     async def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """In a thread: the scripted model answers from this one."""
         command = [sys.executable, "-m", "freehold", *arguments]
@@ -44,7 +48,7 @@ class Stack:
     async def keep_busy(self, graph: str, text: str, runs: int = RUNS) -> list[str]:
         """Threads with a run each."""
         threads = []
-        async with httpx.AsyncClient(base_url=self.url, timeout=30) as client:
+        async with self.client() as client:
             for _ in range(runs):
                 thread = (await client.post("/threads", json={})).raise_for_status().json()["thread_id"]
                 body = {"assistant_id": graph, "input": {"messages": [{"role": "user", "content": text}]}}
@@ -53,7 +57,7 @@ class Stack:
         return threads
 
     async def let_go(self, threads: list[str]) -> None:
-        async with httpx.AsyncClient(base_url=self.url, timeout=60) as client:
+        async with self.client() as client:
             (await client.post("/runs/cancel", json={"status": "all"})).raise_for_status()
             for thread in threads:
                 while (await client.get(f"/threads/{thread}")).json()["status"] == "busy":
@@ -67,7 +71,7 @@ async def stack(tmp_path_factory: pytest.TempPathFactory, _scripted_model: Scrip
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     (folder / "freehold.toml").write_text(
-        f'[agents]\nconfig = "{PROJECT}"\n[server]\nport = {port}\n[worker]\nconcurrency = 1\n[model]\nname = "scripted"\n'
+        f'[agents]\nconfig = "{PROJECT}"\n[server]\nauth = "keys"\nport = {port}\n[worker]\nconcurrency = 1\n[model]\nname = "scripted"\n'
     )
     environ = {**os.environ, "OPENAI_BASE_URL": _scripted_model.base_url, "OPENAI_API_KEY": "none", "FREEHOLD_MODEL": "scripted"}
     stack = Stack(folder, f"http://127.0.0.1:{port}", environ)
