@@ -67,7 +67,8 @@ async def _bottleneck() -> Bottleneck | None:
     from freehold.targets.native.home import Home
 
     try:
-        return await bottleneck(Home(paths.home()), places=load.load().settings.model.parallel)
+        model = load.load().settings.model
+        return await bottleneck(Home(paths.home()), places=model.parallel * model.replicas)
     except FreeholdError:  # it ended in this moment, or its settings were changed to wrong ones: the table is what was asked for
         return None
 

@@ -9,6 +9,9 @@ from pydantic import Field, SecretStr, field_validator
 
 from freehold.config.section import Port, PositiveInt, Seconds, Section, http_url
 
+#: Port of the first further model that names none; the others follow.
+FIRST_FURTHER_PORT = 8001
+
 #: A name becomes part of names of services (`model-coder`), variables and secrets; `coder-2` would be the second replica of `coder`.
 ModelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*$", max_length=30)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from freehold.config.model import AnyModelSection, processors
+from freehold.config.model import FIRST_FURTHER_PORT, AnyModelSection, processors
 from freehold.config.settings import Settings
 from freehold.core.errors import ConfigError, Incompatible
 from freehold.core.machine import Machine
@@ -13,8 +13,8 @@ from freehold.models import memory
 from freehold.stack import gpus
 from freehold.stack.engine import GPU_ENGINES, Engine, EngineName, choose_engine, engine_name
 
-#: First port of further models, and of replicas, where the settings name none.
-FIRST_FURTHER_PORT, FIRST_REPLICA_PORT = 8001, 8050
+#: Port of the first replica, where the settings name none.
+FIRST_REPLICA_PORT = 8050
 
 #: Keys that only some engines can follow.
 _ONLY_FOR: Mapping[str, tuple[EngineName, ...]] = {

@@ -24,9 +24,10 @@ from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from freehold.config.load import load
-from freehold.config.model import ModelSection
+from freehold.config.model import FIRST_FURTHER_PORT, ModelSection
 from freehold.config.section import LOOPBACK_HOSTS
 from freehold.config.settings import LimitsSection
+from freehold.core.errors import ConfigError
 from freehold.graphs import toolcalls
 from freehold.graphs.agents.failures import error_type
 from freehold.telemetry.model_calls import ModelCall, is_cancellation, join
@@ -68,16 +69,25 @@ def create_chat_model(
     )
 
 
-def chat_model() -> ForgivingChatModel:
-    """The model of this stack, for a project's own agents: as freehold.toml, `OPENAI_BASE_URL` and `FREEHOLD_MODEL` say.
+def chat_model(name: str | None = None) -> ForgivingChatModel:
+    """A model of this stack, for a project's own agents: as freehold.toml, `OPENAI_BASE_URL` and `FREEHOLD_MODEL` say.
 
     Where nothing is set it points at the model server this stack would start, so that a project loads without one.
+
+    Args:
+        name: of a table `[models.NAME]`, e.g. "coder"; default: the one in `[model]`.
+
+    Raises:
+        ConfigError: there is no such table, and no variable stands for it.
     """
     settings = load().settings
-    model = settings.model
-    base_url = model.base_url or f"http://{model.host}:{model.port}/v1"
+    model = settings.model if name is None else settings.models.get(name)
+    if model is None:
+        known = ", ".join(settings.models) or "none"
+        raise ConfigError(f'no model "{name}" in freehold.toml; there are: {known}', hint=f"add a table [models.{name}]")
+    base_url = model.base_url or f"http://{model.host}:{model.port or FIRST_FURTHER_PORT}/v1"
     key = model.api_key.get_secret_value() if model.api_key else None
-    return create_chat_model(model, settings.limits, base_url=base_url, api_key=key, name=model.name)
+    return create_chat_model(settings.model, settings.limits, base_url=base_url, api_key=key, name=model.name)
 
 
 class ForgivingChatModel(ChatOpenAI):

