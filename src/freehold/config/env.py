@@ -81,6 +81,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(
         "FREEHOLD_WEBHOOK_SECRET", "What the secrets that webhooks are signed with are derived from (same as webhooks.secret).", secret=True
     ),
+    Variable("CUDA_VISIBLE_DEVICES", "GPUs that may be used, by the numbers nvidia-smi shows, e.g. 1,2 (default: all)."),
     Variable("FREEHOLD_LLAMA_SERVER", "Path of a llama-server to use instead of fetching or building one."),
     Variable("NOTIFY_SOCKET", "Set by systemd: where it is told that the stack is ready."),
     Variable("NO_COLOR", "Any value: plain output without colours."),

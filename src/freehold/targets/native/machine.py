@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 
+from freehold.config import env
 from freehold.core.machine import Gpu, Machine
 
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
@@ -54,7 +55,15 @@ def _gpus() -> tuple[Gpu, ...]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    return parse_nvidia_smi(answer.stdout) if answer.returncode == 0 else ()
+    return visible(parse_nvidia_smi(answer.stdout), env.get("CUDA_VISIBLE_DEVICES")) if answer.returncode == 0 else ()
+
+
+def visible(gpus: tuple[Gpu, ...], named: str | None) -> tuple[Gpu, ...]:
+    """Those that the user left us, by number as in `"1,2"`; all where nothing is set or they are named in another way."""
+    numbers = [part.strip() for part in (named or "").split(",")]
+    if not all(number.isdigit() for number in numbers):
+        return gpus
+    return tuple(gpu for gpu in gpus if str(gpu.index) in numbers)
 
 
 def parse_nvidia_smi(text: str) -> tuple[Gpu, ...]:

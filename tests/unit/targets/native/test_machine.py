@@ -42,3 +42,9 @@ def test_a_container_limit_lowers_the_memory(tmp_path: Path, monkeypatch: pytest
 
 def test_the_machine_counts_the_cores_we_may_use() -> None:
     assert machine.detect().cpu_count == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("named", "left"), [(None, [0, 1, 2]), ("1,2", [1, 2]), ("0", [0]), ("GPU-8f2a", [0, 1, 2])])
+def test_gpus_that_were_hidden_from_us_are_left_alone(named: str | None, left: list[int]) -> None:
+    gpus = tuple(Gpu("NVIDIA L4", 24 * 1024**3, index) for index in range(3))
+    assert [gpu.index for gpu in machine.visible(gpus, named)] == left
