@@ -26,14 +26,20 @@ client.runs.wait(None, "$agent", input=...)
 from openai import OpenAI
 OpenAI(base_url="$url/v1", api_key="$api_key").models.list()"""
 
+_MORE = '<a href="docs">API to read and try</a> · <a href="metrics">metrics</a> · '
 
-def home_page(parts: ServerParts, talking: list[str]) -> str:
-    """The page as HTML; `talking` are the agents that can be talked to."""
+
+def home_page(parts: ServerParts, talking: list[str], *, host: str = "") -> str:
+    """The page as HTML; `talking` are the agents that can be talked to, `host` is how the reader calls this server."""
     project = parts.graphs.project
     keyed = parts.settings.server.needs_keys or (project is not None and project.auth is not None)
     body = _keyed() if keyed else (_file("home_talk.html") if talking else "") + _agents(parts)
+    # Through the edge documents and metrics are closed.
+    more = "" if f"https://{host}" in parts.settings.server.public_urls else _MORE
     script = f"<script>{_file('home_talk.js')}</script>" if talking and not keyed else ""
-    return Template(_file("home.html")).substitute(version=escape(__version__), body=body + _examples(parts, keyed=keyed), script=script)
+    return Template(_file("home.html")).substitute(
+        version=escape(__version__), body=body + _examples(parts, keyed=keyed), more=more, script=script
+    )
 
 
 def _keyed() -> str:

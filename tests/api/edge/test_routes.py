@@ -165,6 +165,7 @@ async def test_answers_carry_security_headers_once_and_no_version(front: Front) 
         assert answer.headers.get_list("referrer-policy") == ["same-origin"]
         assert len(answer.headers.get_list("content-security-policy")) == 1
         assert len(answer.headers.get_list("x-request-id")) == 1
+    assert 'href="info"' in page.text and 'href="docs"' not in page.text  # closed here
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "frame-ancestors" in api.headers["content-security-policy"]
     assert closed.headers["server"] == "nginx"

@@ -45,7 +45,9 @@ PAGE_POLICY = {
 async def home(request: Request, parts: Parts, agents: TalkingAgents) -> Response:
     """A page for people, `{"ok": true}` for programs."""
     if "text/html" in request.headers.get("accept", ""):
-        return Response(home_page(parts, await agents.list()), headers=PAGE_POLICY, media_type="text/html")
+        return Response(
+            home_page(parts, await agents.list(), host=request.headers.get("host", "")), headers=PAGE_POLICY, media_type="text/html"
+        )
     return reply({"ok": True})
 
 
