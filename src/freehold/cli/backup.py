@@ -24,6 +24,7 @@ async def backup(
     """
     from freehold.config import load, paths
     from freehold.core.errors import InvalidRequest
+    from freehold.operate import measures
     from freehold.operate.backup import backup as save
     from freehold.operate.backup import native
     from freehold.operate.backup.kept import forget, named
@@ -40,6 +41,7 @@ async def backup(
         async with native.alone(home, progress):
             done = await save(server, path.absolute(), progress)
     removed = forget(path.parent, keep) if keep else []
+    measures.leave("backup", {"freehold_backup_timestamp_seconds": done.manifest.made.timestamp(), "freehold_backup_bytes": done.size})
     names = [part.name for part in done.manifest.parts]
     data = {"file": str(done.path), "bytes": done.size, "databases": names, "version": done.manifest.version, "made": done.manifest.made}
     data["removed"] = removed

@@ -92,6 +92,9 @@ def _opened(config: Path | None, folder: Path | None) -> tuple[Settings, EdgeFol
 
 
 def _tell(edge: EdgeFolder, outcome: Outcome, *, json: bool) -> None:
+    from freehold.operate.certificates.keep import measure
+
+    measure(outcome)
     for warning in outcome.warnings:
         output.say(f"warning: {warning}")
     data = {"done": outcome.done, **_described(edge, outcome.pair), "warnings": list(outcome.warnings)}

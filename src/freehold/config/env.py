@@ -71,6 +71,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("FREEHOLD_IDENTITY", "Set by the supervisor: marks a process as one of its own.", secret=False),
     Variable("FREEHOLD_READY_FILE", "Set by the supervisor: a worker writes this file once it takes work."),
     Variable("PROMETHEUS_MULTIPROC_DIR", "Folder through which workers hand their metrics to the server's /metrics."),
+    Variable("FREEHOLD_MEASURES", "Folder where commands leave figures for Prometheus (default: data/measures in FREEHOLD_HOME)."),
     Variable("FREEHOLD_METRICS_KEY", "Key that opens GET /metrics and nothing else, sent as a bearer token.", secret=True),
     Variable("FREEHOLD_METRICS_ADDRESS", "HOST:PORT where a worker shows its own metrics, if it shares no folder with the server."),
     Variable("OTEL_EXPORTER_OTLP_ENDPOINT", "Where traces are sent, OTLP over HTTP (same as telemetry.otlp_endpoint)."),

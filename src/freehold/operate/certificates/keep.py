@@ -13,6 +13,7 @@ from typing import Literal
 
 from freehold.config.settings import Settings
 from freehold.core.errors import ConfigError, FreeholdError
+from freehold.operate import measures
 from freehold.operate.certificates.folder import EdgeFolder
 from freehold.operate.certificates.pair import Pair, check, read, self_signed
 from freehold.stack.edge import site
@@ -95,12 +96,18 @@ def renew(settings: Settings, folder: EdgeFolder, sources: Sources, now: datetim
     return Outcome(pair, "renewed")
 
 
+def measure(outcome: Outcome) -> None:
+    """Tell Prometheus until when the certificate is good."""
+    measures.leave("certificate", {"freehold_certificate_expiry_timestamp_seconds": outcome.pair.ends.timestamp()})
+
+
 async def keep(settings: Settings, folder: EdgeFolder, sources: Sources, *, ask: Asked) -> None:
     """Renew for ever; a failure is logged and tried again later, as the certificate that is in use goes on working."""
     while True:
         pause = LOOK_SECONDS
         try:
             outcome = await asyncio.to_thread(renew, settings, folder, sources, datetime.now(UTC), ask=ask)
+            measure(outcome)
             log.info(
                 "the certificate is %s until %s", outcome.done, outcome.pair.ends.date(), extra={"action": f"certificate_{outcome.done}"}
             )

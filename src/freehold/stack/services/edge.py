@@ -8,6 +8,7 @@ from freehold.stack.deployment import Deployment
 from freehold.stack.edge import site as sites
 from freehold.stack.edge.conf import nginx_conf
 from freehold.stack.service import File, Health, Limits, Port, Secret, Service, Volume
+from freehold.stack.services.exporters import MEASURES_VOLUME
 
 _VOLUME = Volume("edge", "certificate of the edge, and its account with a certificate authority")
 
@@ -17,14 +18,16 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
     settings = deployment.settings
     site = sites.site(settings, others)
     given = tuple(_given(deployment))
+    measures = (MEASURES_VOLUME,) if deployment.has("monitoring") else ()  # where it says until when the certificate is good
+    told = {**_told(given), **({"FREEHOLD_MEASURES": f"${{data:{MEASURES_VOLUME.name}}}"} if measures else {})}
     yield Service(
         name="certificate",
         kind="task",
         program="freehold",
         args=("certificate", "prepare", "--folder", "${data:edge}"),
-        env={"FREEHOLD_HOME": "${home}", "FREEHOLD_CONFIG": "${config}", **_told(given)},
+        env={"FREEHOLD_HOME": "${home}", "FREEHOLD_CONFIG": "${config}", **told},
         environment="user",
-        volumes=(_VOLUME,),
+        volumes=(_VOLUME, *measures),
         secrets=given,
         restarts=False,
         about="certificate of the edge",
@@ -49,9 +52,9 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
             name="renewal",
             program="freehold",
             args=("certificate", "keep", "--folder", "${data:edge}"),
-            env={"FREEHOLD_HOME": "${home}", "FREEHOLD_CONFIG": "${config}", **_told(given)},
+            env={"FREEHOLD_HOME": "${home}", "FREEHOLD_CONFIG": "${config}", **told},
             environment="user",  # proxies and authorities of the network it asks through
-            volumes=(_VOLUME,),
+            volumes=(_VOLUME, *measures),
             health=Health("alive"),
             needs=("edge",),
             networks=("out",),

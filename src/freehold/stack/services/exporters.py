@@ -12,6 +12,7 @@ _MEMORY = Limits(128 * _MIB)
 
 #: Volume with a file of metrics from each command that leaves some: `backup.prom`.
 MEASURES = "measures"
+MEASURES_VOLUME = Volume(MEASURES, "figures that commands leave for Prometheus, e.g. when the last backup was made")
 
 #: Role of Postgres that may read its statistics and nothing else.
 MONITOR_ROLE = "monitor"
@@ -43,7 +44,7 @@ def _node(deployment: Deployment) -> Service:
             "--no-collector.systemd",
             f"--collector.textfile.directory=${{data:{MEASURES}}}",
         ),
-        volumes=(Volume(MEASURES, "figures that commands leave for Prometheus, e.g. when the last backup was made"),),
+        volumes=(MEASURES_VOLUME,),
         about="measures of the machine",
     )
 
