@@ -28,7 +28,7 @@ def compose(
     with_: Annotated[str | None, typer.Option("--with", help="Services beside the agents, e.g. gateway,monitoring.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="An image with Freehold and the project in it; then none is built.")] = None,
     extra_ca: Annotated[
-        Path | None, typer.Option("--extra-ca", help="Certificate of a proxy that re-signs TLS, for the time of the build.")
+        Path | None, typer.Option("--extra-ca", help="Certificate of a proxy that re-signs TLS, trusted by the image.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

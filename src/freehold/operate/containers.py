@@ -56,7 +56,7 @@ async def write_folder(
 
     Args:
         image: one that holds Freehold and the project already; then none is built.
-        extra_ca: certificate of a proxy that re-signs TLS, trusted while the image is built.
+        extra_ca: certificate of a proxy that re-signs TLS, trusted while the image is built and by what runs in it.
 
     Raises:
         ConfigError: the folder holds something else, or settings that cannot be.
@@ -105,10 +105,7 @@ def described(settings: Settings, stack: Stack, project: Project | None, *, imag
 
 async def _define_image(project: Project | None, folder: Path, stack: str, progress: Progress, extra_ca: Path | None) -> str:
     """Its tag changes with what is in it, so that `docker compose up` builds it anew then, and only then."""
-    certificate = _read(extra_ca) if extra_ca else None
-    await build_image(project, folder, progress)
-    if certificate is not None:
-        _write(folder / "extra-ca.crt", certificate)
+    await build_image(project, folder, progress, extra_authority=_read(extra_ca) if extra_ca else None)
     public = re.sub(r"[^A-Za-z0-9_.-]", "-", version("freehold"))
     return f"{stack}-agent:{public}-{_digest(folder)}"
 
@@ -128,10 +125,6 @@ def _read(certificate: Path) -> bytes:
         raise ConfigError(
             f"{certificate} cannot be read: {error.strerror}", hint="--extra-ca names a file with certificates (PEM)"
         ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _given(settings: Settings, project: Project | None) -> Mapping[str, SecretStr]:

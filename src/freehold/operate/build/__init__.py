@@ -34,11 +34,12 @@ class Built:
     archive: Path | None = None
 
 
-async def build_image(project: Project | None, folder: Path, progress: Progress) -> Built:
+async def build_image(project: Project | None, folder: Path, progress: Progress, *, extra_authority: bytes | None = None) -> Built:
     """Write a build context: Dockerfile, .dockerignore, requirements.lock and wheels of Freehold and the project.
 
     Args:
         project: None for the agent that Freehold ships.
+        extra_authority: certificates (PEM) that are trusted beside the public ones, while the image is built and by what runs in it.
 
     Raises:
         ConfigError: the project cannot be carried elsewhere; the message says what lies outside of it.
@@ -59,11 +60,14 @@ async def build_image(project: Project | None, folder: Path, progress: Progress)
             carried = wheel.write(sources.collect(project, folder), wheels, requires=(own.requirement, *project.requirements))
     with progress.step("lock of all else"):
         locked = await lock.resolve(project, own, python=python, universal=True)
-    definition = image.Definition(base, python, build, carried.agents_file if carried else None, wheels_only=locked.wheels_only)
+    agents_file = carried.agents_file if carried else None
+    definition = image.Definition(base, python, build, agents_file, locked.wheels_only, extra_authority is not None)
     lines = (carried.line if carried else "") + own.line
     _write(folder, image.files(definition) | {"requirements.lock": locked.text, "requirements-wheels.lock": lines})
     if project and build.pip_config_file:
         shutil.copyfile(_inside(project, build.pip_config_file), folder / "pip.conf")
+    if extra_authority is not None:
+        (folder / "extra-ca.crt").write_bytes(extra_authority)
     variables = tuple(sorted(project.environment)) if project else ()
     return Built(folder, python, carried.name if carried else None, variables, locked.wheels_only)
 

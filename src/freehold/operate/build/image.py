@@ -17,6 +17,7 @@ USER = 10001
 PORT = 8123
 
 _DISTROS = {None: "slim-trixie", "debian": "slim-trixie", "bookworm": "slim-bookworm"}
+_AUTHORITIES = "/opt/agents/authorities.pem"
 _TOOLS = ("pip", "setuptools", "wheel")
 
 
@@ -30,6 +31,8 @@ class Definition:
     #: Below site-packages, e.g. `translator_agents/langgraph.json`; None: the shipped agent alone.
     agents_file: str | None
     wheels_only: bool
+    #: Whether extra-ca.crt, the certificate of a proxy that re-signs TLS, is trusted by what runs in the image, too.
+    extra_authority: bool = False
 
 
 def base_image(build: BuildConfig, python: str) -> str:
@@ -103,6 +106,7 @@ def _builder(definition: Definition) -> list[str]:
         "COPY wheels ./wheels",
         "RUN /opt/agents/bin/pip install --require-hashes --no-deps --no-index -r requirements-wheels.lock",
         *([f"RUN /opt/agents/bin/pip uninstall --yes {' '.join(removed)}"] if removed else []),
+        *([f'RUN cat "$(/opt/agents/bin/python -m certifi)" extra-ca.crt > {_AUTHORITIES}'] if definition.extra_authority else []),
         "",
     ]
 
@@ -118,6 +122,7 @@ def _last(definition: Definition, agents: str | None) -> list[str]:
         f"    && mkdir -p /home/freehold && chown {USER}:{USER} /home/freehold",
         "COPY --from=builder /opt/agents /opt/agents",
         f"ENV PATH=/opt/agents/bin:$PATH{f' FREEHOLD_AGENTS={agents}' if agents else ''}",
+        *([f"ENV SSL_CERT_FILE={_AUTHORITIES} REQUESTS_CA_BUNDLE={_AUTHORITIES}"] if definition.extra_authority else []),
         f"USER {USER}:{USER}",
         "WORKDIR /home/freehold",
         f"EXPOSE {PORT}",

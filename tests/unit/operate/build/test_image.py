@@ -51,6 +51,16 @@ def test_the_image_runs_as_nobody_and_holds_no_installer() -> None:
     assert last.index("USER") < last.index("ENTRYPOINT")
 
 
+def test_an_extra_authority_is_trusted_beside_the_public_ones_and_only_where_there_is_one() -> None:
+    config = build({})
+    definition = Definition(base_image(config, "3.12"), "3.12", config, None, wheels_only=True, extra_authority=True)
+    builder, last = dockerfile(definition).rsplit("\nFROM base\n", 1)
+    assert 'RUN cat "$(/opt/agents/bin/python -m certifi)" extra-ca.crt > /opt/agents/authorities.pem' in builder
+    assert "ENV SSL_CERT_FILE=/opt/agents/authorities.pem REQUESTS_CA_BUNDLE=/opt/agents/authorities.pem" in last
+    assert "FREEHOLD_AGENTS" not in last
+    assert "authorities" not in (GOLDEN / "image-defaults.Dockerfile").read_text()
+
+
 def test_nothing_but_what_is_named_goes_to_the_daemon() -> None:
     assert DOCKERIGNORE.splitlines()[0] == "*"
     assert not [line for line in DOCKERIGNORE.splitlines()[1:] if not line.startswith("!")]
