@@ -15,6 +15,9 @@ async def backup(
         Path | None, typer.Option("--out", help="File to write, or a folder for freehold-DATE-TIME.backup; default: this folder.")
     ] = None,
     keep: Annotated[int | None, typer.Option("--keep", min=1, help="Remove older backups of that folder, but for so many.")] = None,
+    compose: Annotated[
+        Path | None, typer.Option("--compose", help="A folder that `freehold render compose` wrote; default: the stack of this folder.")
+    ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A freehold.toml; default: the one in this folder.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -22,20 +25,24 @@ async def backup(
 
     It holds every thread, run and document, unencrypted; no secrets and no settings: keep freehold.toml elsewhere too.
     """
+    from freehold.cli import containers
     from freehold.config import load, paths
     from freehold.core.errors import InvalidRequest
     from freehold.operate import measures
     from freehold.operate.backup import backup as save
+    from freehold.operate.backup import compose as in_containers
     from freehold.operate.backup import native
     from freehold.operate.backup.kept import forget, named
+    from freehold.targets.compose.told import told
     from freehold.targets.native.home import Home
 
     if keep and out and not out.is_dir():
         raise InvalidRequest("--keep: goes with a folder in --out")
     path = named(out or Path())
     home, progress = Home(paths.home()), output.progress(json)
-    server = native.server(load.load(config), home)
-    if home.is_running() or server.only_schema:
+    if folder := compose or (containers.folder() if containers.chosen() else None):
+        done = await save(in_containers.server(folder.absolute(), await told(folder.absolute())), path.absolute(), progress)
+    elif (server := native.server(load.load(config), home)).only_schema or home.is_running():
         done = await save(server, path.absolute(), progress)
     else:
         async with native.alone(home, progress):

@@ -14,19 +14,23 @@ from freehold.cli import output
 from freehold.core.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from freehold.config.load import Loaded
     from freehold.operate.rotate.site import Held, Site
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Compose = Annotated[
+    Path | None, typer.Option("--compose", help="A folder that `freehold render compose` wrote; default: the stack of this folder.")
+]
 Config = Annotated[Path | None, typer.Option("--config", help="A freehold.toml; default: the one in this folder.")]
 
 
 @app.command("list")
-def list_secrets(config: Config = None, json: AsJson = False) -> None:
+def list_secrets(config: Config = None, compose: Compose = None, json: AsJson = False) -> None:
     """Names, what they are for, how old they are and who knows them; never their values."""
     import asyncio
 
-    found = asyncio.run(_site(config, timedelta()).held())
+    found = asyncio.run(_site(config, compose, timedelta()).held())
     output.emit([output.plain(secret) for secret in found], lambda: _table(found), json=json)
 
 
@@ -38,6 +42,7 @@ def rotate(
         str, typer.Option(metavar="AGE", help='How long the first API key goes on working beside the new one; "0h": not at all.')
     ] = "24h",
     config: Config = None,
+    compose: Compose = None,
     json: AsJson = False,
 ) -> None:
     """Give secrets other values while the stack runs.
@@ -54,7 +59,7 @@ def rotate(
         overlap = parse_age(grace)
     except ValueError as error:
         raise InvalidRequest(f"--grace: {error}") from error
-    done = asyncio.run(_rotate(_site(config, overlap), names or [], json=json))
+    done = asyncio.run(_rotate(_site(config, compose, overlap), names or [], json=json))
     lines = [f"{one['name']}: changed{_restarted(one['restarted'])}" for one in done]
     output.emit(done, "\n".join(lines), json=json)
 
@@ -68,12 +73,27 @@ async def _rotate(site: Site, names: list[str], *, json: bool) -> list[dict[str,
     return [{"name": one.name, "restarted": list(one.restarted)} for one in done]
 
 
-def _site(config: Path | None, grace: timedelta) -> Site:
+def _site(config: Path | None, compose: Path | None, grace: timedelta) -> Site:
+    from freehold.cli import containers
     from freehold.config import load, paths
     from freehold.operate.rotate.native import NativeSite
     from freehold.targets.native.home import Home
 
-    return NativeSite(load.load(config), Home(paths.home()), grace=grace)
+    loaded = load.load(config)
+    if folder := compose or (containers.folder() if containers.chosen() else None):
+        return _compose_site(loaded, folder)
+    return NativeSite(loaded, Home(paths.home()), grace=grace)
+
+
+def _compose_site(loaded: Loaded, folder: Path) -> Site:
+    from importlib.metadata import version
+
+    from freehold.operate.containers import for_containers
+    from freehold.operate.rotate.compose import ComposeSite
+    from freehold.stack.plan import plan
+    from freehold.targets.native import machine
+
+    return ComposeSite(folder.absolute(), plan(for_containers(loaded.settings), machine.detect(), version=version("freehold")).secrets)
 
 
 def _restarted(names: object) -> str:

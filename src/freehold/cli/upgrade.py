@@ -25,10 +25,18 @@ async def upgrade(
 
     The stack stops meanwhile. An upgrade that was interrupted is finished, or taken back, by the next call.
     """
+    from freehold.cli import containers
     from freehold.config import load, paths
+    from freehold.core.errors import NotSupported
     from freehold.operate.upgrade import upgrade as change
     from freehold.targets.native.home import Home
 
+    if containers.chosen():
+        raise NotSupported(
+            "a stack in containers is not upgraded by this command yet",
+            hint="install the new Freehold, `freehold backup`, `freehold up --target compose`; if it is not well: the old one, then "
+            "`freehold up --target compose` and `freehold restore`",
+        )
     done = await change(load.load(config), Home(paths.home()), output.progress(json), to=to, ask=ask)
     if done.why is None:
         text = f"upgraded from {done.old} to {done.new}; the databases as they were before are in {done.backup}"

@@ -101,11 +101,10 @@ def _user(name: str | None) -> str:
 def _jobs(loaded: Loaded, wanted: Wanted) -> Iterator[Job]:
     config = ("--config", str(loaded.file.absolute())) if loaded.file else ()
     if wanted.backups:
-        if wanted.compose:
-            raise InvalidRequest("--backups: not for containers yet", hint="a cron job with `docker compose exec -T postgres pg_dump`")
+        where = ("--compose", str(wanted.compose.absolute())) if wanted.compose else config
         folder = wanted.backups.absolute()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        yield Job("backup", "a backup", ("backup", "--out", str(folder), "--keep", str(KEPT_BACKUPS), *config), writes=folder)
+        yield Job("backup", "a backup", ("backup", "--out", str(folder), "--keep", str(KEPT_BACKUPS), *where), writes=folder)
     if wanted.prune:
         try:
             parse_age(wanted.prune)

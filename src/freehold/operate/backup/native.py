@@ -40,7 +40,7 @@ def server(loaded: Loaded, home: Home) -> Server:
         environment = _libpq(_external(rendered, home))
         databases, only = {environment["PGDATABASE"]: environment.get("PGUSER", "")}, SCHEMA
     names: tuple[Program, ...] = ("pg_dump", "pg_restore", "psql")
-    return Server({name: (*found[name], *whereabouts) for name in names}, databases, environment, only)
+    return Server({name: (*found[name], *whereabouts) for name in names}, databases, environment, only_schema=only)
 
 
 def _databases(rendered: Rendered) -> Mapping[str, str]:

@@ -27,6 +27,10 @@ class Server:
     databases: Mapping[str, str]
     #: Password and whereabouts, in variables of libpq.
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: What every program reads before its own input: a password, where it runs in a container.
+    first_line: Callable[[], str] | None = field(default=None, repr=False)
+    #: Whether the program that runs it needs our whole environment, as Docker's does.
+    everything: bool = False
     #: The server is somebody else's: only our schema in it is ours to write.
     only_schema: str | None = None
 
@@ -58,13 +62,15 @@ class Server:
         process = await asyncio.create_subprocess_exec(
             *self.programs[program],
             *arguments,
-            env=env.minimal(self.environment),
+            env=env.inherited(self.environment) if self.everything else env.minimal(self.environment),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stderr is not None
         said = asyncio.create_task(process.stderr.read())
+        if self.first_line and process.stdin:
+            process.stdin.write(f"{self.first_line()}\n".encode())
         try:
             with suppress(BrokenPipeError, ConnectionResetError):  # it ended early; what it said is the reason
                 yield process

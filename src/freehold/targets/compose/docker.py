@@ -120,17 +120,22 @@ def parse(told: dict[str, object]) -> Container:
     )
 
 
-async def compose(folder: Path, *arguments: str, shown: Shown = None) -> str:
+def command(folder: Path, *arguments: str) -> tuple[str, ...]:
+    """`docker compose ARGUMENTS` on a folder, as words."""
+    return ("docker", "compose", "--file", str(folder / "compose.yaml"), *_override(folder), *arguments)
+
+
+async def compose(folder: Path, *arguments: str, shown: Shown = None, given: bytes | None = None) -> str:
     """Run `docker compose ARGUMENTS` on a folder.
 
     Args:
         shown: "progress" goes to our standard error, "data" to our standard output; then nothing is returned.
+        given: what it reads.
 
     Raises:
         Unhealthy: it failed; its last lines are the hint.
     """
-    command = ["docker", "compose", "--file", str(folder / "compose.yaml"), *_override(folder), *arguments]
-    return await _run(command, shown=shown)
+    return await _run(command(folder, *arguments), shown=shown, given=given)
 
 
 def _override(folder: Path) -> list[str]:
@@ -139,19 +144,19 @@ def _override(folder: Path) -> list[str]:
     return ["--file", str(path)] if path.is_file() else []
 
 
-async def _run(command: Sequence[str], *, shown: Shown = None) -> str:
+async def _run(command: Sequence[str], *, shown: Shown = None, given: bytes | None = None) -> str:
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
             env=env.inherited(),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
             stdout={"progress": sys.stderr.fileno(), "data": None, None: asyncio.subprocess.PIPE}[shown],
             stderr=None if shown else asyncio.subprocess.PIPE,
         )
     except OSError as error:
         raise Unhealthy(f"{command[0]} cannot be run: {error.strerror}") from error
     try:
-        output, errors = await process.communicate()
+        output, errors = await process.communicate(given)
     except asyncio.CancelledError:
         process.terminate()
         await process.wait()
