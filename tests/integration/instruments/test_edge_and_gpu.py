@@ -24,7 +24,7 @@ from freehold.config import paths
 from freehold.core.progress import Silent
 from freehold.targets.native import debian
 
-SECONDS = 60
+SECONDS = 120
 HERE = Path(__file__).parent
 
 

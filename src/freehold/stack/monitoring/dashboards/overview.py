@@ -7,7 +7,7 @@ from freehold.stack.monitoring.dashboards.panel import Dashboard, Panel, Query, 
 _WELL = (
     Panel(
         "Services up",
-        "Share of everything that is measured and answers. Below 100 %: the table of services in Data stores says which one is away.",
+        "Share of everything that is measured and answers. Below 100 %: Services in Data stores says which one is away.",
         (Query("sum(up) / count(up)"),),
         "percentunit",
         "stat",

@@ -20,7 +20,7 @@ SCHEMA_VERSION = 39
 #: Dashboards with this tag link to each other.
 TAG = "freehold"
 
-Kind = Literal["timeseries", "stat", "bargauge", "table"]
+Kind = Literal["timeseries", "stat", "bargauge"]
 Colour = Literal["green", "yellow", "red"]
 
 #: The data source a person chooses at the top; ours where there is no other. Without braces: those are placeholders of a stack.
@@ -147,7 +147,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 
 def _target(query: Query, place: int, kind: Kind) -> dict[str, Any]:
-    is_now = kind in ("table", "bargauge")
+    is_now = kind == "bargauge"
     return {
         "refId": chr(ord("A") + place),
         "datasource": _SOURCE,
@@ -156,7 +156,7 @@ def _target(query: Query, place: int, kind: Kind) -> dict[str, Any]:
         "instant": is_now,
         "range": not is_now,
         "editorMode": "code",
-        "format": "table" if kind == "table" else "time_series",
+        "format": "time_series",
     }
 
 
@@ -167,6 +167,7 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         steps[0]["color"] = "red"
     return {
         "unit": panel.unit,
+        "noValue": "none yet",
         "min": 0,
         **({"max": panel.most} if panel.most is not None else {}),
         **({"decimals": panel.decimals} if panel.decimals is not None else {}),
@@ -211,7 +212,6 @@ _OPTIONS: Mapping[Kind, dict[str, Any]] = {
         "showUnfilled": True,
         "valueMode": "color",
     },
-    "table": {"showHeader": True, "cellHeight": "sm"},
 }
 
 

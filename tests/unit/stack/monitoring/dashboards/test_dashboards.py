@@ -33,7 +33,7 @@ def test_addresses_are_short_and_each_has_one() -> None:
 def test_a_panel_says_what_it_shows_in_which_unit(panel: Panel) -> None:
     assert panel.about.endswith(".")
     assert panel.unit in UNITS
-    assert panel.kind in ("timeseries", "stat", "bargauge", "table")
+    assert panel.kind in ("timeseries", "stat", "bargauge")
     assert len(panel.queries) == 1 or all(query.legend for query in panel.queries)
     assert [value for value, _ in panel.steps] == sorted(value for value, _ in panel.steps)
 
