@@ -140,7 +140,7 @@ def test_every_service_is_held_in(case: str) -> None:
         assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
         assert "privileged" not in service and service.get("network_mode") != "host", name
         assert {"mem_limit", "pids_limit", "restart"} <= service.keys(), name
-        assert service["user"] == ("0:0" if name == "owners" else "10001:10001"), name
+        assert service["user"] == {"owners": "0:0", "node-exporter": "65534:65534"}.get(name, "10001:10001"), name
         assert service.get("cap_add", []) == (["CHOWN"] if name == "owners" else []), name
 
 

@@ -23,6 +23,9 @@ CACHE = "/var/cache/freehold"
 #: Volumes of images that name no place for them.
 DATA = "/data"
 
+#: Owns nothing: for what sees folders of the host, where the secrets lie too.
+NOBODY = (65534, 65534)
+
 _HOME = {"HOME": "/tmp"}  # noqa: S108 - in the memory of a container of its own
 _TMP = ("/tmp",)  # noqa: S108
 
@@ -56,6 +59,8 @@ class Image:
     processes: int = 256
     #: Folders of the host that it reads, e.g. to measure the machine, and where it sees them.
     host_folders: Mapping[str, str] = field(default_factory=dict)
+    #: As whom it runs, where that is not the user of all the others.
+    user: tuple[int, int] | None = None
     #: About what it takes on the disk, unpacked, in GB.
     disk_gb: float = 0.3
 
@@ -104,7 +109,13 @@ IMAGES: Mapping[str, Image] = {
     "prometheus": Image(("/bin/prometheus",), cpus=2, mount="/prometheus", asks="wget"),
     "alertmanager": Image(("/bin/alertmanager",), cpus=1, mount="/alertmanager", asks="wget"),
     "node-exporter": Image(
-        ("/bin/node_exporter",), options=("--path.rootfs=/host",), asks="wget", host_folders={"/": "/host"}, interpreter=None, cpus=1
+        ("/bin/node_exporter",),
+        options=("--path.rootfs=/host",),
+        asks="wget",
+        host_folders={"/": "/host"},
+        interpreter=None,
+        cpus=1,
+        user=NOBODY,
     ),
     "postgres-exporter": Image(("/bin/postgres_exporter",), cpus=1, asks="wget"),
     "valkey-exporter": Image(("/redis_exporter",), cpus=1, asks="wget"),

@@ -234,10 +234,11 @@ class _Container:
         return _filler(self.compose.stack, self.compose.project, self.service)
 
     def definition(self) -> dict[str, Value]:
-        service = self.service
+        service, facts = self.service, self.image
         env = self._environment()
         parts: Iterable[Mapping[str, Value]] = (
             self.compose.start_of(service.program),
+            {"user": f"{facts.user[0]}:{facts.user[1]}"} if facts.user else {},
             self._command(),
             {"environment": env} if env else {},
             self._secrets_and_configs(env),
@@ -312,7 +313,8 @@ class _Container:
         mounts += self._models()
         # An image that declares a volume would be given one without a name, which nobody ever deletes.
         unused = (facts.mount,) if facts.mount and not service.volumes and service.program not in OURS else ()
-        temporary = [_temporary(path, self.compose.project.user) for path in dict.fromkeys((*facts.tmpfs, *unused, RUN))]
+        user = facts.user or self.compose.project.user
+        temporary = [_temporary(path, user) for path in dict.fromkeys((*facts.tmpfs, *unused, RUN))]
         return {
             **({"volumes": mounts} if mounts else {}),
             **({"read_only": True} if facts.read_only else {}),
