@@ -24,12 +24,13 @@ from freehold.control.protocol import GOOD, StackStatus
 from freehold.core.errors import FreeholdError, Unhealthy
 from freehold.core.machine import GIB, Machine
 from freehold.models import catalogue, download
+from freehold.models.download import files
 from freehold.operate.upgrade.standing import standing
 from freehold.stack.engine import EngineName
 from freehold.stack.plan import Stack, plan
 from freehold.stack.served import Served
 from freehold.storage.migrate import MINIMUM_PGVECTOR
-from freehold.targets.native import arrange, leftovers, machine, ports, run
+from freehold.targets.native import arrange, leftovers, locks, machine, packages, ports, run
 from freehold.targets.native.connections import connections
 from freehold.targets.native.engines import llama_cpp
 from freehold.targets.native.home import Home
@@ -242,6 +243,20 @@ def _model_finding(entry: catalogue.Model, cache: Path) -> Finding:
     return Finding("model", "warn", f"{entry.id}{amount} is not here yet; `freehold up` fetches it", f"freehold models pull {entry.id}")
 
 
+async def _programs(patient: Patient) -> Iterable[Finding]:
+    """Programs of optional services, where they run without containers."""
+    if patient.stack is None or patient.loaded.settings.stack.target != "native":
+        return []
+    findings = []
+    for name, source in packages.wanted(patient.stack).items():
+        if found := packages.existing(name, source, patient.cache):
+            findings.append(Finding("programs", "ok", f"{name} is at {found[0]}"))
+        else:
+            size = f" ({files.gigabytes(locks.read(source.lock).size)})" if source.lock else ""
+            findings.append(Finding("programs", "warn", f"{name}{size} is not here yet; `freehold up` fetches it"))
+    return findings
+
+
 async def _upgrade(patient: Patient) -> Iterable[Finding]:
     return [Finding("upgrade", *said) for said in standing(patient.home)]
 
@@ -329,6 +344,7 @@ CHECKS: tuple[Callable[[Patient], Awaitable[Iterable[Finding]]], ...] = (
     _ports,
     _engine,
     _models,
+    _programs,
     _upgrade,
     _stack,
     _stores,

@@ -155,3 +155,13 @@ async def test_a_taken_port_is_found_while_nothing_runs(home: Home, endpoint: di
     finding = (await findings(home, **{"server.port": endpoint["port"]}))["ports"]
     assert finding.level == "fail"
     assert str(os.getpid()) in finding.message
+
+
+async def test_a_program_of_an_optional_service_is_named_with_its_size_until_it_is_here(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FREEHOLD_CACHE", str(tmp_path / "cache"))
+    wanted = {"stack.services": ["gateway"], "model.engine": "openai", "model.base_url": "http://127.0.0.1:1/v1"}
+    found = (await findings(home, **wanted))["programs"]
+    assert found.level == "warn"
+    assert found.message.startswith("litellm (") and "`freehold up` fetches it" in found.message

@@ -179,7 +179,10 @@ def _failure(program: str, log: Path) -> FreeholdError:
         )
     errors = re.findall(r"^ERROR: (.*)$", text, flags=re.MULTILINE)
     if "requires a different Python" in text or "Ignored the following versions that require a different python" in text:
-        return Incompatible(f"{program} does not run on Python {sys.version_info.major}.{sys.version_info.minor}: {_last(errors)}")
+        return Incompatible(
+            f"{program} does not run on Python {sys.version_info.major}.{sys.version_info.minor}: {_last(errors)}",
+            hint='install Freehold with Python 3.11 or 3.12, leave the service out of stack.services, or use stack.target = "compose"',
+        )
     if any(sign in text for sign in _UNREACHABLE):
         return DownloadError(
             f"{program} could not be fetched from the package index: {_last(errors)}",
