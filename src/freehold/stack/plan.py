@@ -158,7 +158,7 @@ def _services(deployment: Deployment) -> list[Service]:
         None if settings.database.url else postgres.service(deployment),
         None if settings.redis.url else valkey.service(deployment),
     ]
-    first = [*(store for store in stores if store), *models.services(deployment.served)]
+    first = [*(store for store in stores if store), *models.services(deployment.served, contained=settings.stack.target != "native")]
     agents = [server.service(settings, told), worker.service(settings, told)]
     others: list[Service] = []
     for option, part in OPTIONAL.items():

@@ -117,7 +117,7 @@ def test_replicas_are_reached_through_a_balancer_at_the_port_of_the_model() -> N
     assert balancer and worker
     assert (balancer.port().number, balancer.needs) == (8000, ("model-1", "model-2"))
     assert worker.env["OPENAI_BASE_URL"] == "http://${address:balancer}/v1"
-    assert all(f"server ${{address:{name}}}" in balancer.files[0].text for name in balancer.needs)
+    assert all(f'server "${{address:{name}}}"' in balancer.files[0].text for name in balancer.needs)
 
 
 def test_agents_are_told_of_each_further_model() -> None:

@@ -20,8 +20,8 @@ ENGINES: Mapping[EngineName, Callable[[Served, Server], Service]] = {
 }
 
 
-def services(models: Sequence[Served]) -> Iterable[Service]:
-    """Servers, what fetches their models where they do that themselves, and balancers.
+def services(models: Sequence[Served], *, contained: bool) -> Iterable[Service]:
+    """Servers, what fetches their models where they do that themselves, and balancers. `contained`: in containers.
 
     Servers that share a GPU start one after the other: each measures what is free and takes its part of it.
     """
@@ -37,4 +37,4 @@ def services(models: Sequence[Served]) -> Iterable[Service]:
                 yield ollama.pull(model, server)
         earlier += model.servers
         if len(model.servers) > 1:
-            yield balancer.service(model)
+            yield balancer.service(model, contained=contained)

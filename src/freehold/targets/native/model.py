@@ -49,14 +49,14 @@ async def prepare(stack: Stack, cache: Path, progress: Progress) -> Prepared:
             group.create_task(_embedding(stack.embedding_model, cache, progress))
             installed = group.create_task(packages.prepare(stack, cache, progress))
             programs = {name: group.create_task(ENGINES[name](cache, progress)) for name in engines(stack.served)}
-            paths = {entry.id: group.create_task(download.fetch(entry, cache, progress)) for entry in _entries(stack)}
+            paths = {entry: group.create_task(download.fetch(entry, cache, progress)) for entry in _entries(stack)}
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     served = [(model, server.service) for model in stack.served for server in model.servers]
     started = {service.program: programs[model.engine.name] for model, name in served if (service := stack.service(name))}
     return Prepared(
         {**installed.result(), **{program: (str(task.result()),) for program, task in started.items()}},
-        {name: paths[model.engine.entry.id].result() for model, name in served if model.engine.entry},
+        {name: paths[model.engine.entry].result() for model, name in served if model.engine.entry},
     )
 
 

