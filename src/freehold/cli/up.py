@@ -134,6 +134,8 @@ def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
 
 def _beside(outcome: Outcome, loaded: Loaded, home: Home) -> list[str]:
     """Where the services are that people go to, and with what they get in."""
+    from freehold.stack.environment import phoenix_has_users
+
     ports = {service.name: service.ports[0] for service in outcome.status.services if service.ports}
     lines = []
     if port := ports.get("gateway"):
@@ -146,6 +148,15 @@ def _beside(outcome: Outcome, loaded: Loaded, home: Home) -> list[str]:
             if password
             else f"                 password: {home.secrets / 'webui_password'}"
         ]
+    if port := ports.get("phoenix"):
+        host = "127.0.0.1" if loaded.settings.tracing.host == "0.0.0.0" else loaded.settings.tracing.host  # noqa: S104 - shown, not bound
+        lines += [f"  Phoenix        http://{host}:{port}"]
+        if phoenix_has_users(loaded.settings):
+            lines += [f"                 sign in as admin@localhost, first password: {home.secrets / 'phoenix_password'}"]
+    if port := ports.get("mlflow"):
+        lines += [f"  MLflow         http://127.0.0.1:{port}"]
+    if port := ports.get("searxng"):
+        lines += [f"  SearXNG        http://127.0.0.1:{port}"]
     return lines
 
 

@@ -150,7 +150,15 @@ def content_messages(direction: str, messages: Sequence[BaseMessage]) -> Attribu
         for place, call in enumerate(message.tool_calls if isinstance(message, AIMessage) else ()):
             attributes[f"{prefix}.tool_calls.{place}.tool_call.function.name"] = call["name"]
             attributes[f"{prefix}.tool_calls.{place}.tool_call.function.arguments"] = _json(call["args"])
-    return attributes
+    return {**attributes, **_shortly(direction, messages)}
+
+
+def _shortly(direction: str, messages: Sequence[BaseMessage]) -> Attributes:
+    """What lists of spans show of a model call: the last thing that was said, or the tools it asked for."""
+    last = messages[-1] if messages else None
+    if isinstance(last, AIMessage) and last.tool_calls and not last.text:
+        return content_value(direction, [{"name": call["name"], "arguments": call["args"]} for call in last.tool_calls])
+    return content_value(direction, str(last.text)) if last else {}
 
 
 def content_arguments(arguments: Any) -> Attributes:

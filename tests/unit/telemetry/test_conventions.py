@@ -69,3 +69,12 @@ def test_what_an_answer_says_about_itself_has_none_of_its_text() -> None:
         "llm.token_count.total": 12,
     }
     assert conventions.chat_answer(None, 0, 0) == {}
+
+
+def test_lists_of_spans_show_what_was_said_last_or_the_tools_that_were_asked_for() -> None:
+    asked = conventions.content_messages("input", [HumanMessage("first"), HumanMessage("and now?")])
+    assert asked["input.value"] == "and now?"
+    call = AIMessage("", tool_calls=[{"name": "calculate", "args": {"expression": "1+1"}, "id": "c"}])
+    answered = conventions.content_messages("output", [call])
+    assert json.loads(str(answered["output.value"])) == [{"name": "calculate", "arguments": {"expression": "1+1"}}]
+    assert "output.value" not in conventions.content_messages("output", [])
