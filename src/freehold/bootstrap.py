@@ -58,7 +58,7 @@ from freehold.storage.thread_search import ThreadSearch
 from freehold.storage.threads import Threads
 from freehold.storage.tool_calls import ToolCallLog
 from freehold.storage.webhooks import Webhooks
-from freehold.telemetry import logs, tracing
+from freehold.telemetry import logs, metrics, tracing
 from freehold.telemetry.metrics_page import showing_metrics
 from freehold.tools import calculate, current_time, query_database, search_knowledge_base
 from freehold.tools.base import guard
@@ -268,6 +268,7 @@ def work(loaded: Loaded) -> None:
     """Run a worker until SIGTERM or SIGINT, then drain; what `freehold worker` does."""
     settings = loaded.settings
     logs.set_up(settings.telemetry.log_level, settings.telemetry.log_format, content=settings.telemetry.content)
+    metrics.WORKER_STARTS.inc()  # before the project's code, which may be what ends it
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_work(settings))
 

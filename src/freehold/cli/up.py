@@ -157,6 +157,11 @@ def _beside(outcome: Outcome, loaded: Loaded, home: Home) -> list[str]:
         lines += [f"  MLflow         http://127.0.0.1:{port}"]
     if port := ports.get("searxng"):
         lines += [f"  SearXNG        http://127.0.0.1:{port}"]
+    if port := ports.get("prometheus"):
+        lines += [
+            f"  Prometheus     http://127.0.0.1:{port}",
+            "                 Grafana cannot be had without containers; `freehold render dashboards` writes its pages for one of yours",
+        ]
     return lines
 
 

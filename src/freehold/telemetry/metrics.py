@@ -90,7 +90,7 @@ RUN_DURATION = Histogram(
 STEP_DURATION = Histogram(
     "freehold_step_duration_seconds", "Seconds a superstep of a graph took, its streaming included.", ["graph"], buckets=_STEP_BUCKETS
 )
-WORKER_STARTS = Counter("freehold_worker_starts_total", "Worker processes that began to take work.")
+WORKER_STARTS = Counter("freehold_worker_starts_total", "Worker processes that were started.")
 WORKER_SLOTS = Gauge("freehold_worker_slots", "Runs that all workers can execute at once.", multiprocess_mode="livesum")
 WORKER_SLOTS_BUSY = Gauge("freehold_worker_slots_busy", "Runs that workers execute now.", multiprocess_mode="livesum")
 QUEUE_DEPTH = Gauge(

@@ -112,7 +112,6 @@ class Worker:
                 helpers.append(asyncio.create_task(self._accounting.run(), name="accounting"))
             log.info("worker %s is ready", self.name, extra={"action": "worker_ready"})
             slots = self._free
-            metrics.WORKER_STARTS.inc()
             metrics.WORKER_SLOTS.inc(slots)
             try:
                 await self._claim_for_ever(leases)
