@@ -56,8 +56,8 @@ def _counts(rates: tuple[float, float], lengths: tuple[int, int, int], start: fl
     return " ".join(parts)
 
 
-def _disk(name: str) -> str:
-    return f'node_filesystem_{name}_bytes{{fstype="ext4",mountpoint="/"}}'
+def _disk(name: str, mountpoint: str) -> str:
+    return f'node_filesystem_{name}_bytes{{fstype="ext4",mountpoint="{mountpoint}"}}'
 
 
 _BUCKET = "llm_inference_duration_seconds_bucket"
@@ -145,8 +145,15 @@ CASES = (
     Case("ValkeyDown", {"redis_up": (1, 0)}),
     Case("ValkeyMemory", {"redis_memory_used_bytes": (10, 95), "redis_memory_max_bytes": (100, 100)}),
     Case("ValkeyNotPersisted", {"redis_aof_last_write_status": (1, 0)}),
-    Case("DiskFilling", {_disk("size"): (100e9, 100e9)}, {_disk("avail"): (0, -10_000_000)}, start=30e9, bad=200, after=2000),
-    Case("DiskFull", {_disk("size"): (100, 100), _disk("avail"): (50, 3)}),
+    Case(
+        "DiskFilling",
+        {_disk("size", "/filling"): (100e9, 100e9)},
+        {_disk("avail", "/filling"): (0, -10_000_000)},
+        start=30e9,
+        bad=200,
+        after=2000,
+    ),
+    Case("DiskFull", {_disk("size", "/full"): (100, 100), _disk("avail", "/full"): (50, 3)}),
     Case("MemoryFull", {"node_memory_MemAvailable_bytes": (50, 3), "node_memory_MemTotal_bytes": (100, 100)}),
     Case("ProcessorsBusy", counter={'node_cpu_seconds_total{instance="here",cpu="0",mode="idle"}': (15, 0)}, bad=200),
     Case(

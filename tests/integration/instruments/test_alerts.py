@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import psycopg
@@ -117,7 +117,8 @@ def test_with_the_database_down_people_hear_of_the_database_and_not_of_what_foll
     with stack.kept_down("postgres"), httpx.Client(base_url=stack.url, headers=stack.headers, timeout=30) as client:
 
         def is_quiet() -> bool:
-            assert client.post("/threads/search", json={}).status_code in (401, 500, 503)
+            with suppress(httpx.TimeoutException):
+                assert client.post("/threads/search", json={}).status_code >= 500
             return "ServerErrors" in stack.silenced()
 
         stack.until_fires("PostgresDown")

@@ -26,7 +26,7 @@ from freehold.targets.native.home import Home
 
 #: What becomes of the ranges of rules; every alert lasts two seconds.
 SECONDS = {"1m": 8, "5m": 10, "10m": 15, "15m": 15, "1h": 20, "6h": 20, "1d": 60}
-PATIENCE = 120.0
+PATIENCE = 150.0
 
 
 class Receiver:
@@ -179,7 +179,7 @@ def watched(folder: Path, exposition: Exposition | None = None) -> Iterator[Watc
     ports = "".join(f"{name} = {port}\n" for name, port in zip(("node", "postgres", "valkey"), others, strict=True))
     (folder / "freehold.toml").write_text(
         f'[agents]\nconfig = "{PROJECT}"\nshipped = false\n[server]\nport = {server}\nauth = "keys"\n[model]\nengine = "none"\n'
-        f'[stack]\nservices = ["monitoring"]\n[monitoring]\nscrape_seconds = 1\n'
+        f'[stack]\nservices = ["monitoring"]\n[monitoring]\nscrape_seconds = 2\n'
         f"[monitoring.ports]\nprometheus = {prometheus}\nalertmanager = {alertmanager}\n{ports}"
         f'[monitoring.notify]\nwebhook_url = "http://127.0.0.1:{hook}/alerts"\n'
     )
