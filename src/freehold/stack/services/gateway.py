@@ -15,7 +15,7 @@ from freehold.stack.gateway import config
 from freehold.stack.gateway.config import Upstream
 from freehold.stack.service import File, Health, Limits, Metrics, Network, Port, Secret, Service
 
-#: Natively it took 330 MiB idle and 380 under load; its database engine in the image takes as much again.
+#: Natively it took 330 to 490 MiB; the database engine in its image takes as much again.
 MEMORY_BYTES = int(1.5 * GIB)
 
 _KEY = Secret("gateway_key", "generated", "key for the gateway")
