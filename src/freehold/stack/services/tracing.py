@@ -16,7 +16,7 @@ from freehold.stack.service import File, Health, Limits, Metrics, Port, Secret, 
 NAME = "phoenix"
 
 #: Given from the very first start: without users too Phoenix makes its administrator then, whose password would be "admin".
-_PASSWORD = Secret("phoenix_password", "generated", "first password of admin@localhost in Phoenix")
+_PASSWORD = Secret("phoenix_password", "generated", "first password of admin@localhost in Phoenix", lasting=True)
 _OF_USERS = (
     Secret("phoenix_secret", "generated", "what Phoenix signs its sessions with"),
     Secret("phoenix_key", "generated", "key that server and workers send traces to Phoenix with"),

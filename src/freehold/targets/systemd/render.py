@@ -176,7 +176,7 @@ def _hardening(place: Place, more: Path | None = None) -> list[str]:
                 **_capabilities(place),
                 "ProtectSystem": "strict",
                 "ProtectHome": "read-only",
-                "ReadWritePaths": _quoted([*map(str, writable), "/tmp"]),  # noqa: S108 - the path of every machine's
+                "ReadWritePaths": _quoted([*(f"-{folder}" for folder in writable), "/tmp"]),  # noqa: S108 - the path of every machine's
                 **({} if place.gpus else {"PrivateDevices": "yes"}),
                 "ProtectKernelTunables": "yes",
                 "ProtectKernelModules": "yes",
