@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -150,3 +151,54 @@ def test_a_machine_where_nothing_fits_is_told_why(where: Machine, engine: str, e
 def test_a_path_that_leads_out_of_the_models_folder_is_refused(path: str) -> None:
     with pytest.raises(ConfigError):
         catalogue.check_relative(path)
+
+
+def folder(path: Path, **facts: object) -> Path:
+    """A model's folder as the hub's libraries write it."""
+    path.mkdir(parents=True, exist_ok=True)
+    plain = {
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+        "num_key_value_heads": 3,
+        "hidden_size": 576,
+        "max_position_embeddings": 8192,
+    }
+    (path / "config.json").write_text(json.dumps({**plain, **facts}))
+    (path / "model.safetensors").write_bytes(b"x" * 1000)
+    return path
+
+
+def test_a_folder_with_safetensors_says_what_it_needs(tmp_path: Path) -> None:
+    model = catalogue.find(str(folder(tmp_path / "SmolLM2")))
+    assert (model.id, model.engines, model.context) == ("smollm2", ("vllm", "vllm-cpu", "sglang"), 8192)
+    assert (model.weights_bytes, model.kv_bytes_per_token) == (1000, 23040)
+
+
+def test_weights_of_a_folder_are_counted_at_16_bit(tmp_path: Path) -> None:
+    assert catalogue.find(str(folder(tmp_path, dtype="float32"))).weights_bytes == 500
+
+
+@pytest.mark.parametrize("facts", [{"kv_lora_rank": 512}, {"layer_types": ["sliding_attention"]}, {"num_hidden_layers": None}])
+def test_what_a_folder_does_not_say_plainly_stays_unknown(tmp_path: Path, facts: dict[str, object]) -> None:
+    assert catalogue.find(str(folder(tmp_path, **facts))).kv_bytes_per_token is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "not JSON"])
+def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path, text: str) -> None:
+    (folder(tmp_path) / "config.json").write_text(text)
+    with pytest.raises(ConfigError, match="is not a model's folder"):
+        catalogue.find(str(tmp_path))
+
+
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    (folder(tmp_path) / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"it has no \*\.safetensors"):
+        catalogue.find(str(tmp_path))
+
+
+def test_engines_that_read_safetensors_take_any_repository_of_the_hub() -> None:
+    model = catalogue.named("Some-Org/Some.Model-7B", "vllm")
+    assert (model.id, model.repo, model.weights_bytes) == ("Some-Org/Some.Model-7B", "Some-Org/Some.Model-7B", None)
+    for name, engine in (("Some-Org/Some.Model-7B", "llama.cpp"), ("../x/y", "vllm"), ("no-such-model", "vllm")):
+        with pytest.raises(ConfigError, match="no model"):
+            catalogue.named(name, engine)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from freehold.config.settings import Settings
-from freehold.core.errors import DownloadError, OutOfSpace
+from freehold.core.errors import DownloadError, Incompatible, OutOfSpace
 from freehold.core.machine import GIB, Gpu, Machine
 from freehold.core.progress import Silent
 from freehold.models import download
@@ -115,3 +115,13 @@ async def test_each_server_gets_the_model_of_its_own_even_where_two_have_one_nam
     prepared = await model.prepare(stack, tmp_path, Silent())
     cached = tmp_path / "cached.gguf"
     assert prepared.models == {"model": own, "model-small-1": cached, "model-small-2": cached}
+
+
+async def test_ollama_is_taken_from_the_path_or_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Incompatible, match="there is no ollama on this machine"):
+        await model.ENGINES["ollama"](tmp_path, Silent())
+    program = tmp_path / "ollama"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert await model.ENGINES["ollama"](tmp_path, Silent()) == program
