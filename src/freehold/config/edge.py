@@ -94,9 +94,9 @@ class EdgeSection(Section):
         return tuple(str(ip_network(network)) for network in networks)
 
     @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine reaches it, as far as the address says."""
-        return self.host in LOOPBACK_HOSTS
+    def is_private(self) -> bool:
+        """Whether only this machine reaches it, as far as this section says."""
+        return (self.host is None or self.host in LOOPBACK_HOSTS) and not self.names
 
 
 def _name(name: str) -> str:

@@ -227,6 +227,16 @@ def _check_combinations(settings: Settings, origins: Mapping[str, str]) -> None:
             f'oidc.issuer and oidc.audience: needed when server.auth is "{settings.server.auth}"',
             hint="the issuer is your identity provider's URL, the audience what its tokens for this server have in `aud`",
         )
+    _check_edge(settings)
+    for key, model in settings.every_model.items():
+        _check_model(key, model)
+    if settings.server.port == settings.model.port and not settings.model.base_url and settings.server.host == settings.model.host:
+        raise ConfigError(f"model.port: expected another port than server.port ({settings.server.port})")
+    _check_notify(settings)
+
+
+def _check_edge(settings: Settings) -> None:
+    """What `[edge]` needs, and that nobody gets in by it who was not meant to."""
     edge = settings.edge
     if edge.tls == "files" and not (edge.certificate and edge.key):
         raise ConfigError('edge.certificate and edge.key: needed when edge.tls is "files"')
@@ -234,13 +244,16 @@ def _check_combinations(settings: Settings, origins: Mapping[str, str]) -> None:
         raise ConfigError('edge.names: needed when edge.tls is "acme"', hint="the public host names of this machine")
     if edge.auth == "basic" and not edge.users:
         raise ConfigError('edge.users: needed when edge.auth is "basic"', hint="`freehold edge user NAME --file edge.users` writes one")
+    if settings.server.auth == "none":
+        if settings.stack.target != "native":
+            raise ConfigError('server.auth: "none" is for one machine; with containers the server is reached through others')
+        if "edge" in settings.stack.services and edge.auth == "server" and not edge.is_private:
+            raise ConfigError(
+                'server.auth: "none" would let everybody in whom the edge reaches (edge.host, edge.names)',
+                hint='remove server.auth (keys are used then), or set edge.auth = "basic"',
+            )
     if edge.expose and not edge.names:
         raise ConfigError("edge.names: needed for edge.expose", hint="dashboards are shown under names below the first one")
-    for key, model in settings.every_model.items():
-        _check_model(key, model)
-    if settings.server.port == settings.model.port and not settings.model.base_url and settings.server.host == settings.model.host:
-        raise ConfigError(f"model.port: expected another port than server.port ({settings.server.port})")
-    _check_notify(settings)
 
 
 def _check_notify(settings: Settings) -> None:

@@ -96,6 +96,16 @@ WRONG_FILES = [
     ("[server]\nhost = '0.0.0.0'\nauth = 'none'", 'server.auth: "none" is allowed on loopback only, but server.host is 0.0.0.0'),
     ("[model]\nengine = 'openai'", 'model.base_url: needed when model.engine is "openai"'),
     ("[server]\nport = 8000", "model.port: expected another port than server.port (8000)"),
+    ("[stack]\nservices = ['edge']\n[server]\nauth = 'none'\n[edge]\nhost = '0.0.0.0'", 'server.auth: "none" would let everybody in'),
+    ("[stack]\nservices = ['edge']\n[server]\nauth = 'none'\n[edge]\nnames = ['a.example']", 'server.auth: "none" would let everybody in'),
+    ("[stack]\ntarget = 'compose'\n[server]\nauth = 'none'", 'server.auth: "none" is for one machine'),
+    ("[edge]\ntls = 'files'", 'edge.certificate and edge.key: needed when edge.tls is "files"'),
+    ("[edge]\ntls = 'acme'", 'edge.names: needed when edge.tls is "acme"'),
+    ("[edge]\nauth = 'basic'", 'edge.users: needed when edge.auth is "basic"'),
+    ("[edge]\nexpose = ['grafana']", "edge.names: needed for edge.expose"),
+    ("[edge]\nnames = ['a b']", 'edge.names: expected a host name such as "agents.example.com"'),
+    ("[edge]\nacme_directory = 'http://ca'", "edge.acme_directory: expected an https URL"),
+    ("[server]\npublic_urls = ['agents.example.com']", 'server.public_urls: expected an origin such as "https://agents.example.com"'),
     ("[server]\nport = ", "is not valid TOML"),
 ]
 

@@ -63,9 +63,7 @@ def prepare(settings: Settings, folder: EdgeFolder, sources: Sources, now: datet
     Raises:
         ConfigError: the user's own certificate or users cannot be used.
     """
-    folder.prepare()
-    if settings.edge.auth == "basic":
-        folder.use_users(_users(sources.users or settings.edge.users))
+    _open(settings, folder, sources)
     if settings.edge.tls == "files":
         return _taken(settings, folder, sources, now)
     found, wanted = folder.certificate(), names(settings)
@@ -85,9 +83,13 @@ def renew(settings: Settings, folder: EdgeFolder, sources: Sources, now: datetim
         ConfigError: as `prepare`.
         Unhealthy: the certificate authority does not answer, or refuses.
     """
+    if settings.edge.tls == "self-signed" and force:
+        _open(settings, folder, sources)
+        folder.use(made := self_signed(names(settings), now))
+        return Outcome(made, "made")
     if settings.edge.tls != "acme":
         return prepare(settings, folder, sources, now)
-    folder.prepare()
+    _open(settings, folder, sources)
     found, wanted = folder.certificate(), _public(names(settings))
     if found and not force and not found.is_self_signed and found.due(now) > now and not _lacks(found, wanted):
         return Outcome(found, "kept")
@@ -115,6 +117,13 @@ async def keep(settings: Settings, folder: EdgeFolder, sources: Sources, *, ask:
             log.warning("the certificate was not renewed: %s", error, extra={"action": "certificate_failed"})
             pause = RETRY_SECONDS
         await asyncio.sleep(pause)
+
+
+def _open(settings: Settings, folder: EdgeFolder, sources: Sources) -> None:
+    """The folder, with the users as their file has them now."""
+    folder.prepare()
+    if settings.edge.auth == "basic":
+        folder.use_users(_users(sources.users or settings.edge.users))
 
 
 def _taken(settings: Settings, folder: EdgeFolder, sources: Sources, now: datetime) -> Outcome:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from freehold.config.edge import Dashboard
+from freehold.config.settings import Option, Settings
+from freehold.core.errors import ConfigError
 from freehold.stack.deployment import Deployment
 from freehold.stack.edge import site as sites
 from freehold.stack.edge.conf import nginx_conf
@@ -13,9 +16,20 @@ from freehold.stack.services.exporters import MEASURES_VOLUME
 _VOLUME = Volume("edge", "certificate of the edge, and its account with a certificate authority")
 
 
+#: Part of the stack that each dashboard comes with. On one machine there is no Grafana: nothing is shown under its name then.
+_COMES_WITH: Mapping[Dashboard, Option] = {
+    "grafana": "monitoring",
+    "prometheus": "monitoring",
+    "alertmanager": "monitoring",
+    "phoenix": "tracing",
+    "mlflow": "experiments",
+}
+
+
 def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Service]:
     """A task that makes or checks the certificate, nginx, and where an authority gives certificates, what renews them."""
     settings = deployment.settings
+    _check_shown(settings)
     site = sites.site(settings, others)
     given = tuple(_given(deployment))
     measures = (MEASURES_VOLUME,) if deployment.has("monitoring") else ()  # where it says until when the certificate is good
@@ -70,6 +84,15 @@ def _ports(site: sites.Site, host: str) -> Iterable[Port]:
             yield Port(shown.port, host, f"edge.{shown.service}_port", name=shown.service, published=True)
     if site.status_port:
         yield Port(site.status_port, "", "edge.port", name="status")
+
+
+def _check_shown(settings: Settings) -> None:
+    for dashboard in settings.edge.expose:
+        if (option := _COMES_WITH[dashboard]) not in settings.stack.services:
+            raise ConfigError(
+                f'edge.expose: "{dashboard}" comes with "{option}", which is not asked for',
+                hint=f'`freehold up --with {option}`, or add "{option}" to stack.services',
+            )
 
 
 def _given(deployment: Deployment) -> Iterable[Secret]:

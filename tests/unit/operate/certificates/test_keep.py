@@ -129,6 +129,24 @@ def test_passwords_in_clear_are_refused(tmp_path: Path, line: str) -> None:
         prepare(settings(auth="basic", users=str(users)), folder(tmp_path), Sources(), NOW)
 
 
+def test_a_renewal_takes_over_changed_users_whatever_the_certificate_comes_from(tmp_path: Path) -> None:
+    users, place = tmp_path / "users", folder(tmp_path)
+    users.write_text("ada:{SSHA}one\n")
+    given = self_signed(("agents.example.com",), NOW)
+    for tls in ("self-signed", "acme"):
+        told = settings(auth="basic", users=str(users), tls=tls, names=["agents.example.com"])
+        renew(told, place, Sources(), NOW, ask=lambda *_: given)
+        assert (place.path / "users").read_text() == users.read_text()
+        users.write_text("bob:{SSHA}two\n")
+
+
+def test_a_self_signed_one_is_made_anew_when_that_is_asked_for(tmp_path: Path) -> None:
+    place = folder(tmp_path)
+    first = prepare(settings(), place, Sources(), NOW).pair
+    again = renew(settings(), place, Sources(), NOW, ask=nobody, force=True)
+    assert again.done == "made" and again.pair.certificate.serial_number != first.certificate.serial_number
+
+
 def test_a_challenge_with_a_path_in_its_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         folder(tmp_path).challenge("../../users")

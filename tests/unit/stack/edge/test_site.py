@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from freehold.config.settings import Settings
+from freehold.core.errors import ConfigError
 from freehold.core.machine import GIB, Machine
 from freehold.stack.plan import Stack, plan
 
@@ -88,3 +89,8 @@ def test_the_users_own_files_are_secrets_by_reference() -> None:
     stack = planned({"edge": {"tls": "files", "certificate": "c.pem", "key": "k.pem"}})
     given = {secret.name: secret.file for secret in stack.secrets if secret.file}
     assert {name: str(path).rpartition("/")[2] for name, path in given.items()} == {"edge_certificate": "c.pem", "edge_key": "k.pem"}
+
+
+def test_a_dashboard_that_does_not_run_cannot_be_shown() -> None:
+    with pytest.raises(ConfigError, match='"grafana" comes with "monitoring", which is not asked for'):
+        planned({"edge": {"names": ["agents.example.com"], "expose": ["grafana"]}})
