@@ -128,6 +128,20 @@ def test_every_address_that_is_told_is_one_of_a_service(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_who_is_told_an_address_shares_a_network_with_it(case: str) -> None:
+    tree = compose(case)["services"]
+    address = re.compile(rf"(?<![A-Za-z0-9_./-])({'|'.join(sorted(tree, key=len, reverse=True))}):\d+")
+    for name, service in tree.items():
+        own = [text for path, text in files(case).items() if path.startswith(f"files/{name}/") and "/dashboards/" not in path]
+        texts = [*map(str, service.get("environment", {}).values()), *map(str, service.get("command", ())), *own]
+        if name == "migrate":  # is told which models there are, as all of ours, and asks none
+            continue
+        told = {host for text in texts for host in address.findall(text.replace("//", " ").replace("@", " "))} - {name}
+        for host in told:
+            assert set(service["networks"]) & set(tree[host]["networks"]), f"{name} cannot reach {host}"
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_only_the_edge_is_reached_from_outside(case: str) -> None:
     assert {name for name, service in services(case) if "ports" in service} <= {"edge"}
 
