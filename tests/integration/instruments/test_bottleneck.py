@@ -18,6 +18,9 @@ import pytest
 
 from freehold.lab.scripted_model import Rule, Script, ScriptedModel
 
+# A whole stack is started, also where the machine has much else to do.
+pytestmark = pytest.mark.timeout(900)
+
 PROJECT = Path(__file__).parent / "langgraph.json"
 #: The one worker takes one run at a time, so that the others wait.
 RUNS = 6

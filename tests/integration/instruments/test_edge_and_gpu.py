@@ -24,6 +24,9 @@ from freehold.config import paths
 from freehold.core.progress import Silent
 from freehold.targets.native import debian
 
+# The first one fetches what it needs from the distribution.
+pytestmark = pytest.mark.timeout(900)
+
 SECONDS = 120
 HERE = Path(__file__).parent
 
