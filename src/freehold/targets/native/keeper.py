@@ -206,6 +206,7 @@ class Keeper:
         """Start the process and stay with it to its end; also says whether it ever was healthy."""
         self._become("starting")
         self._late = None
+        _write_files(self.process, self.home.secrets)  # a secret in them may be another one since the life before
         logs.rotate_if_large(self.log_file)
         if self.process.health:
             health.forget(self.process.health)

@@ -224,3 +224,13 @@ async def test_secrets_are_filled_into_files_when_a_process_starts_and_nobody_el
     await until(path.exists)
     assert path.read_text() == '"app" "hush"\n'
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_restart_fills_files_with_the_secrets_as_they_are_now(keep: Keep, home: Home, tmp_path: Path) -> None:
+    (home.secrets / "postgres_app").write_text("before\n")
+    path = tmp_path / "users.txt"
+    keeper = keep(dataclasses.replace(server("pooler", tmp_path), files=(TextFile(str(path), "${secret:postgres_app}"),)))
+    await until(lambda: keeper.state == "healthy")
+    (home.secrets / "postgres_app").write_text("after\n")
+    await keeper.restart()
+    await until(lambda: path.read_text() == "after")
