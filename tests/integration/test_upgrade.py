@@ -20,6 +20,9 @@ from tests.support.stack_folder import Folder, make_folder
 
 from freehold.targets.native.connections import connections
 
+#: Each of these tests starts several versions of a whole stack, one after another.
+pytestmark = pytest.mark.timeout(1200)
+
 NEW_TABLE = "CREATE TABLE freehold.came_with_the_upgrade (id int);"
 #: Version -> what is different in it.
 VERSIONS: dict[str, dict[str, str | None]] = {
