@@ -25,7 +25,7 @@ def alerts() -> Iterable[Alert]:
         "2m",
         "critical",
         "The agent server cannot reach its database",
-        means="PostgreSQL answers the exporter, but not the agent server within three seconds: no connection is free, or the "
+        means="PostgreSQL answers the exporter, but not the agent server within a second: no connection is free, or the "
         "network between them is broken.",
         look="`freehold logs server`; the dashboard Data stores: connections.",
         do="Connections used up: see PostgresConnections. Else check DATABASE_URL, PgBouncer and the network between them.",
