@@ -29,6 +29,9 @@ VLLM_WORKING_BYTES = 1 * GIB
 #: llama-server's compute buffers and repacked weights: 0.65 GiB measured as peak beyond weights and keys and values with the
 #: 1.5B model at 2 x 8192 tokens (0.03 GiB with the 135M one).
 LLAMA_CPP_WORKING_BYTES = int(0.65 * GIB)
+#: vLLM's processes, libraries and compiled code on a CPU: 2.0 GiB measured beyond weights and keys and values of the 135M model, not all
+#: of which had been touched.
+VLLM_CPU_WORKING_BYTES = int(2.5 * GIB)
 #: vLLM on a CPU computes in 32 bit (16 bit gave wrong answers on processors without instructions for it), so it holds twice the bytes.
 FLOAT32_FACTOR = 2
 #: Host memory llama-server may keep evicted prompts in; its own default of 8 GiB would take a small machine down.
@@ -80,7 +83,7 @@ def estimate(model: Model, *, engine: str, context: int, parallel: int, weights_
     keys_and_values = (model.kv_bytes_per_token or 0) * context * parallel
     weights = weights_bytes or model.weights_bytes or 0
     if engine == "vllm-cpu":
-        return Estimate(weights * FLOAT32_FACTOR, keys_and_values * FLOAT32_FACTOR, VLLM_WORKING_BYTES)
+        return Estimate(weights * FLOAT32_FACTOR, keys_and_values * FLOAT32_FACTOR, VLLM_CPU_WORKING_BYTES)
     if engine in ("vllm", "sglang"):
         return Estimate(weights, keys_and_values, VLLM_WORKING_BYTES * max(gpus, 1))
     return Estimate(weights, keys_and_values, LLAMA_CPP_WORKING_BYTES, PROMPT_CACHE_MIB * 1024**2)

