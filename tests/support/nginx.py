@@ -65,6 +65,13 @@ class Nginx:
         """Access and error log together."""
         return (self.folder / "log").read_text(errors="replace")
 
+    def logged(self, text: str) -> str:
+        """The line of the log that holds a text, once it is there: it is written after the answer."""
+        while True:
+            if found := [line for line in self.log.splitlines() if text in line]:
+                return found[0]
+            time.sleep(0.02)
+
 
 @contextmanager
 def running(argv: tuple[str, ...], conf: str, folder: Path, *, ports: Mapping[str, int], addresses: Mapping[str, str]) -> Iterator[Nginx]:

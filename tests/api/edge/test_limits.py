@@ -88,7 +88,7 @@ def test_an_address_is_believed_from_a_trusted_proxy_alone(front: Front, nginx_p
         folder = tmp_path / name
         with edge(nginx_program, front.server_url, folder, trusted_proxies=networks) as running:
             assert status(raw(running, request.format(name).encode())) == 200
-            seen = next(line for line in running.log.splitlines() if f"from-{name}" in line)
+            seen = running.logged(f"from-{name}")
             assert f'"address":"{"127.0.0.1" if name == "stranger" else "9.9.9.9"}"' in seen
 
 
@@ -98,6 +98,7 @@ async def test_a_service_that_is_away_is_said_to_be_and_the_log_keeps_queries_ou
         with edge(nginx_program, f"http://127.0.0.1:{nobody.getsockname()[1]}", tmp_path) as running:
             answer = await asyncio.to_thread(httpx.get, f"{running.url}/info?api_key=hush", verify=trusting(running))
             assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (502, "unavailable", "1")
+            assert running.logged('"path":"/info"')
             assert "hush" not in running.log
 
 
