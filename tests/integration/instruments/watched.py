@@ -110,11 +110,6 @@ class Watched:
         answer = httpx.get(f"{self.prometheus}/api/v1/alerts", timeout=30).json()["data"]["alerts"]
         return {alert["labels"]["alertname"] for alert in answer if alert["state"] == "firing"}
 
-    def silenced(self) -> set[str]:
-        """Alerts that keep quiet because another one explains them."""
-        found = httpx.get(f"{self.alertmanager}/api/v2/alerts", params={"active": "false", "inhibited": "true"}, timeout=30).json()
-        return {alert["labels"]["alertname"] for alert in found if alert["status"]["inhibitedBy"]}
-
     def until_fires(self, *names: str) -> None:
         """All of them, at one time or another."""
         seen: set[str] = set()
