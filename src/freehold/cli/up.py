@@ -135,6 +135,7 @@ def _greeting(outcome: Outcome, loaded: Loaded, home: Home) -> str:
 def _beside(outcome: Outcome, loaded: Loaded, home: Home) -> list[str]:
     """Where the services are that people go to, and with what they get in."""
     from freehold.stack.environment import phoenix_has_users
+    from freehold.targets.systemd import notify
 
     ports = {service.name: service.ports[0] for service in outcome.status.services if service.ports}
     lines = []
@@ -142,7 +143,7 @@ def _beside(outcome: Outcome, loaded: Loaded, home: Home) -> list[str]:
         lines += [f"  gateway        http://127.0.0.1:{port}/v1, with the key in {home.secrets / 'gateway_key'}"]
     if port := ports.get("webui"):
         lines += [f"  Open WebUI     http://127.0.0.1:{port}", f"                 sign in as {loaded.settings.webui.admin_email}"]
-        password = outcome.new_webui_password
+        password = None if notify.is_listening() else outcome.new_webui_password
         lines += [
             f"                 password {password}, shown this once"
             if password

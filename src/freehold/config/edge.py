@@ -19,8 +19,8 @@ _HOST_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z
 
 class EdgeSection(Section):
     host: str | None = None
-    """Address it listens on; default: 127.0.0.1 on one machine, every address of the host with containers. Anything but loopback
-    demands API keys."""
+    """Address it listens on; default: 127.0.0.1; with containers every address of the host once edge.names is set. Anything but
+    loopback demands API keys."""
     port: Port | None = None
     """Port for HTTPS; default: 8443 on one machine, 443 with containers."""
     redirect_port: Port | None = None

@@ -130,11 +130,16 @@ def is_secret(name: str) -> bool:
 #: What programs of others get of our environment: enough to run and to find an accelerator, none of the user's keys.
 _MINIMAL = frozenset({"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
 _MINIMAL_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "ROCR_", "HIP_", "GGML_", "OMP_", "VLLM_")
+_NEVER = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 
 
 def minimal(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """A small environment for programs that are not ours, with `extra` on top."""
-    kept = {name: value for name, value in os.environ.items() if name in _MINIMAL or name.startswith(_MINIMAL_PREFIXES)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _MINIMAL or (name.startswith(_MINIMAL_PREFIXES) and not name.endswith(_NEVER))
+    }
     return {**kept, **(extra or {})}
 
 

@@ -143,7 +143,7 @@ def _set(tree: dict[str, Any], key: str, value: object) -> None:
     for parent in parents:
         nested = tree.setdefault(parent, {})
         if not isinstance(nested, dict):
-            raise ConfigError(f"{parent}: expected a section ([{parent}]), got {nested!r}")
+            raise ConfigError(f"{parent}: expected a section ([{parent}]), got {_kind(nested)}")
         tree = nested
     tree[last] = value
 
@@ -160,11 +160,16 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
         if problem["type"] == "extra_forbidden":
             lines.append(f"{key}: no such key{source}{_nearest(key)}")
         elif problem["type"] == "model_type":
-            lines.append(f"{key}: expected a section ([{key}]), got {problem['input']!r}{source}")
+            lines.append(f"{key}: expected a section ([{key}]), got {_kind(problem['input'])}{source}")
         else:
             shown = "" if _is_secret(key) else f", got {problem['input']!r}"
             lines.append(f"{key}: {_lower(problem['msg'])}{shown}{source}")
     return "\n".join(lines)
+
+
+def _kind(value: object) -> str:
+    """What stands at the wrong level may be a secret."""
+    return {str: "a text", bool: "true or false", int: "a number", float: "a number", list: "a list"}.get(type(value), "something else")
 
 
 def _lower(message: str) -> str:

@@ -127,12 +127,20 @@ def _read(certificate: Path) -> bytes:
         ) from error
 
 
+def _shell_variables(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    for name in environment:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ConfigError(f"env of langgraph.json: {name!r} is no name of a variable", hint="letters, digits and _ only")
+    return sorted(environment.items())
+
+
 def _given(settings: Settings, project: Project | None) -> Mapping[str, SecretStr]:
     """Secrets that users gave; the variables of their agents as a file that a shell reads."""
     given = dict(given_secrets(settings))
     if token := env.get("HF_TOKEN"):
         given["hf_token"] = SecretStr(token)
     if project and project.environment:
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(project.environment.items())]
+        # What the stack sets wins, as it does without containers: a project's DATABASE_URL must not lead the server elsewhere.
+        lines = [f'[ -n "${{{name}+x}}" ] || export {name}={shlex.quote(value)}' for name, value in _shell_variables(project.environment)]
         given[render.AGENT_ENV] = SecretStr("\n".join(lines))
     return given

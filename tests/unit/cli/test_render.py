@@ -70,6 +70,17 @@ def test_variables_of_the_agents_are_handed_over_as_a_secret(tmp_path: Path) -> 
         ["/bin/sh", "-c", ". deploy/secrets/agent_env; printenv TAVILY_KEY"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert shown.stdout == "it's hush\n"
+    own = {"PATH": "/usr/bin:/bin", "TAVILY_KEY": "the stack's"}
+    shown = subprocess.run(
+        ["/bin/sh", "-c", ". deploy/secrets/agent_env; printenv TAVILY_KEY"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=own,
+    )
+    assert shown.stdout == "the stack's\n", "what the stack sets wins, as it does without containers"
+    assert (tmp_path / "deploy" / ".gitignore").read_text().splitlines()[1:] == ["secrets/", "agent/"]
 
 
 def test_up_without_docker_says_what_is_missing_and_starts_nothing(tmp_path: Path) -> None:

@@ -105,3 +105,10 @@ def test_with_the_process_defaults_onnx_runtime_keeps_no_telemetry(tmp_path: Pat
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run([sys.executable, "-c", code], env=environ, check=True)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_programs_of_others_get_no_keys_whatever_their_names_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_API_KEY", "hush")
+    monkeypatch.setenv("VLLM_LOGGING_LEVEL", "INFO")
+    assert "VLLM_API_KEY" not in env.minimal()
+    assert env.minimal()["VLLM_LOGGING_LEVEL"] == "INFO"

@@ -14,6 +14,8 @@ from typing import Any
 
 from freehold.core.errors import ConfigError
 from freehold.graphs.project import Project
+from freehold.targets.compose.write import MARKER as COMPOSE_MARKER
+from freehold.targets.native.home import MARKER as HOME_MARKER
 
 #: Folders that are never carried; `.git` may hold what was once a secret.
 LEFT_FOLDERS = frozenset(
@@ -58,9 +60,19 @@ LEFT_FILES = (
     "credentials*.json",
     "*.sqlite",
     "*.db",
+    # what our own commands write and read beside a project
+    "freehold.toml",
+    "freehold.*.toml",
+    "*.backup",
+    "*.users",
+    "*htpasswd*",
 )
 
+#: Lie in folders of a stack, which hold its secrets and its data.
+_STACK_MARKERS = (COMPOSE_MARKER, HOME_MARKER)
+
 _MAX_MB = 512
+_LONGEST_PATH = 255
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,7 @@ def collect(project: Project, built: Path) -> Sources:
     Raises:
         ConfigError: it is too large to be a project, or pyproject.toml is not valid.
     """
-    secret = {(project.folder / env).resolve() for env in [_env_file(project)] if env}
+    secret = {(project.folder / env).resolve() for env in [_env_file(project)] if env} | _named_by_settings(project.folder)
     files: dict[str, bytes] = {}
     total = 0
     for path in _walk(project.folder, built.resolve()):
@@ -100,10 +112,37 @@ def _walk(folder: Path, built: Path) -> Iterator[Path]:
         if path.resolve() == built or (path.is_symlink() and not path.resolve().is_relative_to(folder)):
             continue
         if path.is_dir():
-            if path.name not in LEFT_FOLDERS and not path.name.endswith(".egg-info") and not (path / "pyvenv.cfg").exists():
+            if not _is_left(path):
                 yield from _walk(path, built)
         elif path.is_file() and not any(fnmatch.fnmatch(path.name, pattern) for pattern in LEFT_FILES):
             yield path
+
+
+def _is_left(folder: Path) -> bool:
+    if folder.name in LEFT_FOLDERS or folder.name.endswith(".egg-info"):
+        return True
+    return any((folder / name).exists() for name in ("pyvenv.cfg", *_STACK_MARKERS))
+
+
+def _named_by_settings(folder: Path) -> set[Path]:
+    """Files that a freehold.toml of the project names: keys, users, models are the stack's and no part of the agents."""
+
+    def texts(value: object) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list):
+            for part in value.values() if isinstance(value, dict) else value:
+                yield from texts(part)
+
+    named = set()
+    for file in folder.glob("freehold*.toml"):
+        try:
+            settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+            continue  # said by whoever loads it
+        found = [folder / text for text in texts(settings) if "\0" not in text and len(text) < _LONGEST_PATH]
+        named |= {path.resolve() for path in found if path.is_file()}
+    return named
 
 
 def _env_file(project: Project) -> str | None:

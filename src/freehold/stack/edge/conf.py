@@ -116,7 +116,13 @@ def _upstreams(site: Site) -> Iterator[Directive]:
     moving = ["resolve"] if site.resolver else []
     for name in ("server", *(["gateway"] if site.gateway else []), *(shown.service for shown in site.shown)):
         server = directive("server", f"${{address:{name}}}", *moving, "max_fails=0")
-        yield block("upstream", name, body=[directive("zone", name, "64k"), server, directive("keepalive", 32)])
+        yield block("upstream", name, body=[directive("zone", name, "64k"), server, *_kept()])
+
+
+def _kept() -> Iterator[Directive]:
+    """Connections that wait for more requests, closed before the other side closes them (5 s): a request would meet the closing."""
+    yield directive("keepalive", 32)
+    yield directive("keepalive_timeout", "4s")
 
 
 def _proxy() -> Iterator[Directive]:

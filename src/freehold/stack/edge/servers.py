@@ -91,6 +91,10 @@ def _main(site: Site) -> Directive:
     )
 
 
+#: One page of Open WebUI loads 177 scripts at once; two people behind one address may open it.
+PAGE_REQUESTS = 600
+
+
 def _shown(site: Site, shown: Shown) -> Directive:
     """A service under a name or port of its own. Where it has no login, a key with the scope "admin" is the password."""
     locked = () if shown.own_login else (directive("auth_request", _CHECK_ADMIN),)
@@ -99,7 +103,7 @@ def _shown(site: Site, shown: Shown) -> Directive:
         *_secure(_port(shown)),
         directive("server_name", *((shown.name,) if shown.name else site.names)),
         directive("client_max_body_size", site.upload_bytes),
-        *_limited(site),
+        *_limited(site, PAGE_REQUESTS),
         *_answered(site),
         *_told(site, site.port if shown.name else shown.port, () if shown.own_login else (*_PASSWORDS, "x-api-key")),
         *_refusals(),
@@ -108,9 +112,9 @@ def _shown(site: Site, shown: Shown) -> Directive:
     )
 
 
-def _limited(site: Site) -> Iterator[Directive]:
-    yield directive("limit_req", "zone=address", f"burst={site.requests_at_once}", "nodelay")
-    yield directive("limit_req", "zone=credential", f"burst={site.key_requests_at_once}", "nodelay")
+def _limited(site: Site, at_once: int = 0) -> Iterator[Directive]:
+    yield directive("limit_req", "zone=address", f"burst={max(at_once, site.requests_at_once)}", "nodelay")
+    yield directive("limit_req", "zone=credential", f"burst={max(at_once, site.key_requests_at_once)}", "nodelay")
     yield directive("limit_conn", "open", site.connections)
 
 

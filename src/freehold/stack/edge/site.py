@@ -20,7 +20,6 @@ _LOOPBACK_NETWORKS = ("127.0.0.1/32", "::1/128")
 #: Ports where none are set, natively and in containers: below 1024 takes rights that an ordinary user has not.
 _PORTS = {"native": 8443, "compose": 443}
 _REDIRECT_PORTS = {"native": 8880, "compose": 80}
-_HOSTS = {"native": "127.0.0.1", "compose": "0.0.0.0"}  # noqa: S104 - the one service that is meant to be reached
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,10 @@ class Site:
 
 def host(settings: Settings) -> str:
     """Address that the edge listens on, natively, or is published on."""
-    return settings.edge.host or _HOSTS[settings.stack.target]
+    if settings.edge.host:
+        return settings.edge.host
+    others_may = settings.stack.target != "native" and settings.edge.names  # under what name would they come?
+    return "0.0.0.0" if others_may else "127.0.0.1"  # noqa: S104 - the one service that is meant to be reached
 
 
 def port(settings: Settings) -> int:

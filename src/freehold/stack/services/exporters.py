@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from freehold.stack.deployment import Deployment
-from freehold.stack.service import Health, Limits, Metrics, Network, Port, Secret, Service, Volume
+from freehold.stack.service import File, Health, Limits, Metrics, Network, Port, Secret, Service, Volume
 
 _MIB = 1024**2
 _MEMORY = Limits(128 * _MIB)
@@ -104,6 +104,21 @@ def _edge(deployment: Deployment) -> Service:
     )
 
 
+#: What panels and alerts ask for. Of its default list the profiling counters (DCGM_FI_PROF_*) need rights that it does not have, and one
+#: that is refused makes the exporter give up.
+_GPU_COUNTERS = (
+    ("DCGM_FI_DEV_GPU_UTIL", "gauge", "GPU utilization (in %)."),
+    ("DCGM_FI_DEV_MEM_COPY_UTIL", "gauge", "Memory utilization (in %)."),
+    ("DCGM_FI_DEV_FB_USED", "gauge", "Framebuffer memory used (in MiB)."),
+    ("DCGM_FI_DEV_FB_FREE", "gauge", "Framebuffer memory free (in MiB)."),
+    ("DCGM_FI_DEV_SM_CLOCK", "gauge", "SM clock frequency (in MHz)."),
+    ("DCGM_FI_DEV_GPU_TEMP", "gauge", "GPU temperature (in C)."),
+    ("DCGM_FI_DEV_POWER_USAGE", "gauge", "Power draw (in W)."),
+    ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "counter", "Total energy consumption since boot (in mJ)."),
+    ("DCGM_FI_DEV_XID_ERRORS", "gauge", "Value of the last XID error encountered."),
+)
+
+
 def _measures_gpus(deployment: Deployment) -> bool:
     wanted = deployment.settings.monitoring.gpus
     native = deployment.settings.stack.target == "native"
@@ -117,7 +132,8 @@ def _gpu(deployment: Deployment) -> Service:
         "dcgm-exporter",
         port,
         "monitoring.ports.gpu",
-        args=("--address", f"${{listen}}:{port}"),
+        args=("--address", f"${{listen}}:{port}", "--collectors", "${files}/counters.csv"),
+        files=(File("counters.csv", "".join(f"{name}, {kind}, {about}\n" for name, kind, about in _GPU_COUNTERS)),),
         gpus=tuple(gpu.index for gpu in deployment.machine.gpus),
         limits=Limits(512 * _MIB),
         about="measures of the GPUs",
@@ -139,6 +155,7 @@ def _exporter(
     volumes: tuple[Volume, ...] = (),
     gpus: tuple[int, ...] | None = None,
     limits: Limits = _MEMORY,
+    files: tuple[File, ...] = (),
 ) -> Service:
     return Service(
         name=name,
@@ -155,5 +172,6 @@ def _exporter(
         volumes=volumes,
         limits=limits,
         gpus=gpus,
+        files=files,
         about=about,
     )

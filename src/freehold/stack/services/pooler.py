@@ -31,7 +31,7 @@ def services(deployment: Deployment, others: tuple[Service, ...]) -> Iterable[Se
         health=Health("postgres", f"${{sockets:pooler}}/.s.PGSQL.{settings.port}" if native else "${address:pooler}"),
         # Not after the migration, which needs none of it: both start as soon as Postgres is there.
         needs=("postgres",),
-        stop_signal="SIGTERM",
+        stop_signal="SIGINT",  # SIGTERM would wait for clients to leave
         grace_seconds=10,
         networks=("data",),
         limits=Limits(256 * 1024**2),

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from freehold.core.machine import GIB
 from freehold.stack.deployment import Deployment
 from freehold.stack.service import File, Health, Limits, Port, Secret, Service, Volume
 
 #: Of the machine's memory: beyond it Valkey refuses what is written, which workers try again, instead of taking the memory of models.
 SHARE = 1 / 4
+
+#: And not more: streams are kept for minutes, a quarter of a large machine would never fill.
+MOST = 4 * GIB
 
 #: The same of the cache, where there is one.
 CACHE_SHARE = 1 / 32
@@ -25,7 +29,7 @@ CONFIGURATION = "${files}/valkey.conf"
 
 def service(deployment: Deployment) -> Service:
     native = deployment.settings.stack.target == "native"
-    most = int(deployment.machine.memory_bytes * SHARE)
+    most = min(int(deployment.machine.memory_bytes * SHARE), MOST)
     where = (
         {"port": "0", "unixsocket": "${sockets:valkey}/valkey.sock", "unixsocketperm": "700"}
         if native
@@ -34,6 +38,7 @@ def service(deployment: Deployment) -> Service:
     options = {
         **where,
         "dir": "${data:valkey}",
+        "save": "",  # the log below is enough; a snapshot that fails would stop all writing
         "appendonly": "yes",
         "appendfsync": "everysec",
         "maxmemory": str(most),

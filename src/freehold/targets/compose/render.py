@@ -289,7 +289,7 @@ class _Container:
         return "FREEHOLD_FILL_ENV" in env or "FREEHOLD_FILL_FILES" in env or AGENT_ENV in self._secret_names()
 
     def _secret_names(self) -> tuple[str, ...]:
-        own = self.compose.project.has_variables and self.service.environment == "user" and self.service.kind == "server"
+        own = self.compose.project.has_variables and self.service.name in ("server", "worker")
         return (*((AGENT_ENV,) if own else ()), *secrets_of(self.service, self.image))
 
     def _secrets_and_configs(self, env: Mapping[str, Value]) -> dict[str, Value]:
@@ -360,8 +360,8 @@ class _Container:
         life: dict[str, Value] = {"restart": "unless-stopped" if service.restarts and service.kind == "server" else "no"}
         if service.kind == "task":
             life["restart"] = "on-failure:3"
-        if service.stop_signal != "SIGTERM":
-            life["stop_signal"] = service.stop_signal
+        if service.kind == "server":
+            life["stop_signal"] = service.stop_signal  # an image may name another as its own
         life["stop_grace_period"] = f"{round(service.grace_seconds)}s"
         return life
 

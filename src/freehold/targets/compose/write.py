@@ -42,6 +42,7 @@ def claim(folder: Path) -> None:
     if any(folder.iterdir()) and not (folder / MARKER).exists():
         raise ConfigError(f"{folder} holds something that is no Compose folder of ours", hint="name a new or empty folder with --out")
     _put(folder / MARKER, _MARKER_TEXT)
+    _put(folder / ".gitignore", "# what must not be shared, and what is made anew\nsecrets/\nagent/\n")
 
 
 def write(folder: Path, stack: Stack, project: render.Project, given: Mapping[str, SecretStr]) -> list[str]:

@@ -100,6 +100,19 @@ class Home:
         """
         if not self.is_ours:
             raise self._not_ours()
+        self.require_own()
+
+    def require_own(self) -> None:
+        """What lies here names programs to start and processes to end: it is followed for the user who wrote it alone, and not for
+        root either, whom that user could have do anything.
+
+        Raises:
+            ConfigError: the folder belongs to somebody else.
+        """
+        if self.path.exists() and (owner := self.path.stat().st_uid) != os.getuid():
+            raise ConfigError(
+                f"{self.path} belongs to user id {owner}", hint="use the account that started this stack, e.g. `sudo -u NAME …`"
+            )
 
     def _not_ours(self) -> ConfigError:
         return ConfigError(
@@ -125,6 +138,7 @@ class Home:
 
     def signal_supervisor(self, number: signal.Signals) -> None:
         """Send a signal to the supervisor, if one runs; the lock it holds proves that the pid is still its own."""
+        self.require_own()
         if self.is_running() and (pid := self.lock_file.read_text().strip()).isdigit():
             with suppress(ProcessLookupError):
                 os.kill(int(pid), number)
@@ -135,6 +149,7 @@ class Home:
         Raises:
             NotConfigured: none was ever started here, or its file is of another version.
         """
+        self.require_own()
         try:
             return Rendered.from_json(self.stack_file.read_bytes())
         except FileNotFoundError:

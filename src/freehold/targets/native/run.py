@@ -125,10 +125,12 @@ async def stop(home: Home, progress: Progress) -> list[str]:
 
     Raises:
         TimedOut: something is still there after its grace time.
+        ConfigError: it is another user's.
     """
     names: list[str] = []
     if not home.is_ours:
         return names
+    home.require_own()
     if home.is_running():
         names = await _stop_supervisor(home, progress)
     names += await asyncio.to_thread(leftovers.end, leftovers.read(home.processes_file))

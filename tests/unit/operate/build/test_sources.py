@@ -39,6 +39,20 @@ def test_code_and_data_are_carried_and_secrets_and_caches_are_not(folder: Path) 
     assert b"secret-value" not in b"".join(found.files.values())
 
 
+def test_what_belongs_to_a_stack_is_not_carried(folder: Path) -> None:
+    """A Compose folder in the project, as the manual has it, would else end in the image that is built in it, secrets and all."""
+    for marker, stack in ((".freehold-compose", "deploy"), (".freehold-state", "state")):
+        (folder / stack / "secrets").mkdir(parents=True)
+        (folder / stack / marker).touch()
+        (folder / stack / "secrets" / "api_key").write_text("hush")
+    for name in ("freehold.prod.toml", "freehold-2026-11-22.backup", "people"):
+        (folder / name).write_text("hush")
+    (folder / "freehold.toml").write_text('[edge]\nauth = "basic"\nusers = "people"\n# hush')
+    found = sources(folder)
+    assert set(found.files) == {"agent.py", "src/pkg/__init__.py", "data/words.txt", "langgraph.json"}
+    assert b"hush" not in b"".join(found.files.values())
+
+
 def test_langgraph_json_is_carried_without_its_variables(folder: Path) -> None:
     assert json.loads(sources(folder).files["langgraph.json"]) == {"graphs": {"agent": "./agent.py:graph"}, "dependencies": ["."]}
 

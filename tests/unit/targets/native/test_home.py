@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,13 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("freehold.targets.native.home.os.getuid", lambda: mine + 1)
     with pytest.raises(ConfigError, match=f"belongs to user id {mine}, and you are {mine + 1}"):
         Home(tmp_path / "home").create()
+
+
+def test_what_another_user_wrote_starts_and_ends_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: home.path.stat().st_uid + 1)
+    for ask in (home.rendered, home.require_ours, lambda: home.signal_supervisor(signal.SIGTERM)):
+        with pytest.raises(ConfigError, match="belongs to user id"):
+            ask()
 
 
 def test_a_folder_where_nothing_was_started_says_so(home: Home) -> None:

@@ -20,13 +20,9 @@ _USE = (
         most=1,
     ),
     Panel(
-        "Tensor cores and memory bus",
-        "Share of the time in which tensor cores computed, and memory moved data. Writing tokens is bound by memory, reading prompts by "
-        "the cores. Not every GPU shows it.",
-        (
-            Query(f"DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{_GPU}", "GPU {{gpu}} tensor cores"),
-            Query(f"DCGM_FI_PROF_DRAM_ACTIVE{_GPU}", "GPU {{gpu}} memory bus"),
-        ),
+        "Memory bus",
+        "Share of the time in which memory moved data. Writing tokens is bound by it, reading prompts by the cores.",
+        (Query(f"DCGM_FI_DEV_MEM_COPY_UTIL{_GPU} / 100", "GPU {{gpu}}"),),
         "percentunit",
         most=1,
     ),
@@ -61,6 +57,7 @@ _HEALTH = (
         _each("DCGM_FI_DEV_XID_ERRORS"),
         "short",
         "stat",
+        width=12,
         steps=((1, "red"),),
     ),
     Panel(
@@ -69,15 +66,7 @@ _HEALTH = (
         (Query(f"increase(DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{_GPU}[$__range]) / 3.6e6", "GPU {{gpu}}"),),
         "watth",
         "stat",
-    ),
-    Panel(
-        "Data over PCIe",
-        "Bytes a second, to and from the GPU. Not every GPU shows it.",
-        (
-            Query(f"DCGM_FI_PROF_PCIE_RX_BYTES{_GPU}", "GPU {{gpu}} in"),
-            Query(f"DCGM_FI_PROF_PCIE_TX_BYTES{_GPU}", "GPU {{gpu}} out"),
-        ),
-        "Bps",
+        width=12,
     ),
 )
 
