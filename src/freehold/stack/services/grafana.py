@@ -55,6 +55,7 @@ def service(deployment: Deployment) -> Service:
             "GF_LOG_MODE": "console",
             **_QUIET,
             **_GUARDED,
+            "GF_SECURITY_COOKIE_SECURE": "true" if shown else "false",  # without the edge it is reached over HTTP on this machine
             **({"GF_SERVER_ROOT_URL": f"{shown[0]}/"} if shown else {}),
         },
         ports=(Port(port, "127.0.0.1", "monitoring.ports.grafana", published=wanted.published),),
