@@ -105,8 +105,8 @@ async def migrate(owner_url: str, *, app_role: str | None = None) -> list[str]:
 
     Raises:
         StorageUnavailable: the server cannot be reached.
-        Incompatible: pgvector is missing or too old, a migration was changed after it was applied, or one is missing and the
-            connection is that of a pooler.
+        Incompatible: pgvector is missing or too old, a newer version made the database, a migration was changed after it was applied, or
+            one is missing and the connection is that of a pooler.
     """
     try:
         async with _connect(owner_url) as conn, _one_at_a_time(conn):
@@ -146,8 +146,14 @@ async def _apply_files(conn: Connection) -> list[str]:
         "CREATE TABLE IF NOT EXISTS migrations (name text PRIMARY KEY, hash text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
     )
     done = {row["name"]: row["hash"] for row in await (await conn.execute("SELECT name, hash FROM migrations")).fetchall()}
+    ours = known()
+    if newer := sorted(done.keys() - ours.keys()):
+        raise Incompatible(
+            f"a newer Freehold made this database ({', '.join(newer)})",
+            hint="install that version again, or restore a backup from before it",
+        )
     applied = []
-    for name, text in sorted(known().items()):
+    for name, text in sorted(ours.items()):
         digest = hashlib.sha256(text.encode()).hexdigest()
         if name in done:
             if done[name] != digest:

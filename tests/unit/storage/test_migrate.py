@@ -38,6 +38,13 @@ async def test_ten_servers_that_start_at_once_do_not_disturb_each_other(postgres
             await admin.execute("DROP DATABASE IF EXISTS ten_at_once WITH (FORCE)")
 
 
+async def test_a_database_of_a_newer_version_is_refused_and_left_alone(database: Database) -> None:
+    async with await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as conn:
+        await conn.execute("INSERT INTO freehold.migrations (name, hash) VALUES ('9999_later.sql', 'x')")
+    with pytest.raises(Incompatible, match=r"a newer Freehold made this database \(9999_later.sql\)"):
+        await migrate(database.owner_url)
+
+
 async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(database: Database) -> None:
     async with await psycopg.AsyncConnection.connect(database.owner_url, options="-c search_path=freehold") as conn:
         await conn.execute("UPDATE freehold.migrations SET hash = 'other'")
