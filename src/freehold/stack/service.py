@@ -156,6 +156,8 @@ class Service:
     cpus: str | None = None
     #: Its own database in the stack's Postgres, made before it starts, with a role of the same name; None: it has none.
     database: str | None = None
+    #: Whether the user's agents are loaded in it, so that it gets the variables of their project.
+    runs_agents: bool = False
 
     def port(self, name: str | None = None) -> Port:
         """Its port of that name, else its first.

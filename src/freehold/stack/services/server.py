@@ -25,6 +25,7 @@ def service(settings: Settings, told: Mapping[str, str]) -> Service:
         args=("serve", "--host", "${listen}", "--port", str(port)),
         env={**told, **_keys(settings), **_in_front(settings), **(metrics_environment() if measured else {})},
         environment="user",
+        runs_agents=True,
         ports=(Port(port, host, "server.port", "--port"),),
         health=Health("http", "http://${address:server}/ok", start_seconds=120),
         needs=("postgres", "valkey", "migrate", "pooler"),

@@ -22,6 +22,7 @@ def service(settings: Settings, told: Mapping[str, str]) -> Service:
         args=("worker",),
         env={**told, **shown, "FREEHOLD_READY_FILE": "${ready}"},
         environment="user",
+        runs_agents=True,
         health=Health("ready", "${ready}", start_seconds=120),
         needs=("postgres", "valkey", "migrate", "pooler"),
         grace_seconds=settings.worker.drain_seconds + 5,

@@ -289,7 +289,7 @@ class _Container:
         return "FREEHOLD_FILL_ENV" in env or "FREEHOLD_FILL_FILES" in env or AGENT_ENV in self._secret_names()
 
     def _secret_names(self) -> tuple[str, ...]:
-        own = self.compose.project.has_variables and self.service.name in ("server", "worker")
+        own = self.compose.project.has_variables and self.service.runs_agents
         return (*((AGENT_ENV,) if own else ()), *secrets_of(self.service, self.image))
 
     def _secrets_and_configs(self, env: Mapping[str, Value]) -> dict[str, Value]:
